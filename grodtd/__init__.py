@@ -1,0 +1,28 @@
+"""GRODT: from an intraday strategy idea to honest evidence.
+
+>>> import grodtd as gd                                                        # doctest: +SKIP
+>>> bars = gd.load_bars("binance", "BTCUSDT", "1m", start="2023-01-01")        # doctest: +SKIP
+>>> result = gd.backtest(bars, "s1_trend", {"ema_bars": 21})                   # doctest: +SKIP
+>>> result.trades, result.equity, result.metrics, result.report("s1.html")     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from grodtd.workflows.api import Account, Bars, Costs, Instrument, Result, Sizing, backtest, load_bars, synthetic
+
+__all__ = ["Account", "Bars", "Costs", "Instrument", "Result", "Sizing", "backtest", "load_bars", "synthetic"]
+
+
+def __getattr__(name: str) -> Any:  # Any: whatever the API module holds
+    """Import the API only when it is used, so that `import grodtd` and `grodt --help` stay instant."""
+    if name in __all__:
+        return getattr(import_module("grodtd.workflows.api"), name)
+    raise AttributeError(f"module 'grodtd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

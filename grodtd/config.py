@@ -1,0 +1,134 @@
+"""Settings: YAML files read once, checked, frozen. Unknown keys are refused, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from grodtd.domain.errors import ConfigError
+from grodtd.domain.market import Costs, Direction, Instrument, Reentry, Sizing
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+_PACKAGED = Path(__file__).parent / "configs"
+DEFAULT_FOLDER = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class StrategySettings:
+    """What a strategy runs with by default; workflows check `params` against the strategy's own."""
+
+    params: dict[str, int | float]
+    direction: Direction = "long_short"
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Capital, sizing and order rules."""
+
+    initial_capital: float
+    sizing: Sizing
+    latency_bars: int = 0
+    reentry: Reentry = "immediate"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting, checked."""
+
+    folder: Path
+    costs: Mapping[str, Costs]
+    instruments: Mapping[tuple[str, str], Instrument]
+    risk: Risk
+    strategies: Mapping[str, StrategySettings]
+
+    def costs_named(self, name: str) -> Costs:
+        """Return a venue's costs.
+
+        Raises
+        ------
+        ConfigError
+            If there are none: costs are never guessed.
+        """
+        if name not in self.costs:
+            raise ConfigError(
+                f"no costs for {name!r} in {self.folder / 'costs.yaml'}; pass --costs with one of"
+                f" {', '.join(sorted(self.costs))}, or add an entry"
+            )
+        return self.costs[name]
+
+    def instrument(self, venue: str, symbol: str) -> Instrument:
+        """Return a listed instrument, or one without increments if the symbol is not listed."""
+        return self.instruments.get((venue, symbol)) or Instrument(venue, symbol)
+
+
+def load_config(folder: Path | None = None) -> Config:
+    """Read and check all settings.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Folder with your own files; a file it lacks is taken from the defaults. None: the defaults that ship.
+
+    Raises
+    ------
+    ConfigError
+        If the folder or a file cannot be read, or a key is unknown, missing or has the wrong type; the message
+        names the file and the key.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"config folder {folder} does not exist; copy {DEFAULT_FOLDER} and edit it")
+    chosen = folder or DEFAULT_FOLDER
+
+    costs = {
+        name: _record(Costs, entry, f"costs.yaml: {name}", venue=name)
+        for name, entry in _mapping(chosen, "costs.yaml").items()
+    }
+    instruments = {
+        (venue, symbol): _record(Instrument, entry, f"instruments.yaml: {venue}.{symbol}", venue=venue, symbol=symbol)
+        for venue, symbols in _mapping(chosen, "instruments.yaml").items()
+        for symbol, entry in _as_mapping(symbols, f"instruments.yaml: {venue}").items()
+    }
+    strategies = {
+        name: _record(StrategySettings, entry, f"strategies.yaml: {name}")
+        for name, entry in _mapping(chosen, "strategies.yaml").items()
+    }
+    risk = _record(Risk, _mapping(chosen, "risk.yaml"), "risk.yaml")
+    return Config(chosen, costs, instruments, risk, strategies)
+
+
+def _mapping(folder: Path, name: str) -> dict[str, Any]:  # Any: YAML before it is checked
+    file = folder / name if (folder / name).is_file() else DEFAULT_FOLDER / name
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read as YAML: {error}") from error
+    return _as_mapping(content, str(file))
+
+
+def _as_mapping(content: object, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{where}: must be a mapping of names to settings, found {content!r:.80}")
+    return content
+
+
+def _record(kind: type[T], entry: object, where: str, **given: object) -> T:
+    """Check a mapping against a dataclass of the domain, types and unknown keys, and return the plain record."""
+    values = {**_as_mapping(entry, where), **given}
+    strict = checked(kind, config=ConfigDict(extra="forbid"), frozen=True)
+    try:
+        found = TypeAdapter(strict).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: {at}: {first['msg'].lower()} (found {first['input']!r:.80})") from error
+    return kind(**{f.name: getattr(found, f.name) for f in fields(kind)})

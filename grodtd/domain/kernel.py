@@ -1,0 +1,87 @@
+"""Compiled code: one decorator, one cache, one way to turn a per-bar function into a loop over bars.
+
+numba keeps machine code on disk and, per function, checks only the file that function stands in. A helper
+edited in another file would leave the caller's old machine code running. So the cache lives in a folder named
+after the hash of all our source, the numba and numpy versions and the processor: any edit means a new folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite.binding
+import numba
+import numpy as np
+from numba.core import config as numba_config
+
+from grodtd.code_version import package_hash
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JIT_DISABLED: bool = bool(numba_config.DISABLE_JIT)  # type: ignore[attr-defined]  # numba fills it at run time
+
+
+def _cache_root() -> Path:
+    """Where machine code is kept: NUMBA_CACHE_DIR if set (containers), else the user's cache folder."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = home / "grodt" / "machine-code"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home: compile into a private folder rather than not at all
+        root = Path(tempfile.gettempdir()) / f"grodt-machine-code-{os.getuid()}"
+    return root
+
+
+def _cache_key() -> str:
+    parts = (
+        package_hash(),
+        numba.__version__,
+        np.__version__,
+        sys.version,
+        llvmlite.binding.get_host_cpu_name(),
+        llvmlite.binding.get_host_cpu_features().flatten(),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def use_cache_for(extra_source: bytes = b"") -> None:
+    """Point numba at the cache folder of the present source; `extra_source` is code from outside the package."""
+    key = _cache_key() + (hashlib.sha256(extra_source).hexdigest()[:8] if extra_source else "")
+    numba_config.CACHE_DIR = str(_cache_root() / key)  # type: ignore[attr-defined]  # likewise
+
+
+use_cache_for()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` with numba; plain Python when NUMBA_DISABLE_JIT is set.
+
+    No fastmath: sums keep their order, so compiled and interpreted results are the same bits for + - x / and
+    square root. Division by zero gives inf or nan as in numpy; kernels guard their divisions.
+    """
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def kernel_from_source(source: str, *, name: str, like: Callable[..., Any], scope: Mapping[str, object]) -> Any:
+    """Compile generated `source` and return its function `name`.
+
+    numba finds no disk cache for a function that takes a compiled function as an argument, so loops that call
+    one (an indicator's update, a strategy's rule) are generated with the callee as a plain global. The code is
+    filed under the source file of `like`, which is what numba needs to cache it on disk.
+    """
+    original = getattr(like, "py_func", like)
+    namespace: dict[str, Any] = {"__name__": original.__module__, **scope}
+    exec(compile(source, inspect.getfile(original), "exec"), namespace)  # noqa: S102 our own text, no outside input
+    function = namespace[name]
+    function.__qualname__ = f"{original.__qualname__}.{name}"
+    return kernel(function)

@@ -1,0 +1,231 @@
+"""What a run leaves behind: trades, equity, metrics, manifest. These records cross every border."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum, StrEnum
+from typing import Final
+
+import numpy as np
+
+from grodtd.domain.bars import Bars, FloatArray, IntArray, SideArray
+from grodtd.domain.market import Account
+
+
+class ExitReason(IntEnum):
+    """Why a trade was closed (QUANT_SPEC 4)."""
+
+    STOP_LOSS = 1
+    TAKE_PROFIT = 2
+    TRAIL = 3
+    SIGNAL = 4
+    REVERSE = 5
+    LIQUIDATION = 9
+    END_OF_DATA = 10
+
+
+class Reason(StrEnum):
+    """Why a metric has no value (C6)."""
+
+    NO_TRADES = "no_trades"
+    ZERO_VARIANCE = "zero_variance"
+    NO_LOSSES = "no_losses"
+    TOO_FEW_OBS = "too_few_obs"
+    OUTSIDE_DOMAIN = "outside_domain"
+    RUIN = "ruin"
+    NO_DRAWDOWN = "no_drawdown"
+    NOT_RECOVERED = "not_recovered"
+    NO_STOP = "no_stop"
+    NO_WINS = "no_wins"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One performance number: a value, or null with the reason; plus what a reader must know about it."""
+
+    value: float | None
+    reason: Reason | None = None
+    low_sample: bool = False
+    extrapolated: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a metric is finite or null with a reason, found {self.value}")
+        if (self.value is None) != (self.reason is not None):
+            raise ValueError("a metric has a reason exactly when it has no value")
+
+
+MetricTable = Mapping[str, Metric]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trades:
+    """Closed round trips, in order of exit: one array per column, all of shape (n_trades,).
+
+    Attributes
+    ----------
+    decision_bar, entry_bar, exit_bar : int64
+        Positions in the run's bars: whose close decided, and where entry and exit filled.
+    side : int8
+        +1 long, -1 short.
+    qty : float64
+        Units of the base currency, above zero.
+    entry_ref, exit_ref : float64
+        The market price the fill refers to (open, stop level, limit, close), before spread and slippage.
+    entry_price, exit_price : float64
+        The fill prices.
+    entry_fee, exit_fee : float64
+        Fees in quote currency (negative for a rebate).
+    stop, target : float64
+        Levels as set at the entry; nan where absent.
+    exit_reason : int8
+        An `ExitReason`.
+    ambiguous : bool
+        Both levels lay inside the exit bar and the stop was taken first (F5).
+    capped : bool
+        The size was bound by the gross cap rather than by the risk (F12).
+    """
+
+    decision_bar: IntArray
+    entry_bar: IntArray
+    exit_bar: IntArray
+    side: SideArray
+    qty: FloatArray
+    entry_ref: FloatArray
+    exit_ref: FloatArray
+    entry_price: FloatArray
+    exit_price: FloatArray
+    entry_fee: FloatArray
+    exit_fee: FloatArray
+    stop: FloatArray
+    target: FloatArray
+    exit_reason: SideArray
+    ambiguous: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    capped: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    def __len__(self) -> int:
+        return int(self.side.size)
+
+    @property
+    def gross_pnl(self) -> FloatArray:
+        """Profit at reference prices, before any cost, quote currency."""
+        return self.side * self.qty * (self.exit_ref - self.entry_ref)
+
+    @property
+    def slippage(self) -> FloatArray:
+        """Cost of spread and slippage, quote currency, normally above zero."""
+        return self.side * self.qty * ((self.entry_price - self.entry_ref) - (self.exit_price - self.exit_ref))
+
+    @property
+    def fees(self) -> FloatArray:
+        """Entry and exit fee, quote currency."""
+        return self.entry_fee + self.exit_fee
+
+    @property
+    def pnl(self) -> FloatArray:
+        """Net profit: at fill prices, after fees, quote currency."""
+        return self.side * self.qty * (self.exit_price - self.entry_price) - self.fees
+
+    @property
+    def notional(self) -> FloatArray:
+        """Traded notional of both fills, quote currency."""
+        return self.qty * (self.entry_price + self.exit_price)
+
+    def columns(self) -> Iterator[tuple[str, np.ndarray[tuple[int], np.dtype[np.generic]]]]:
+        """Yield (name, array) for each stored column, in the order of the class."""
+        for column in fields(self):
+            yield column.name, getattr(self, column.name)
+
+
+COUNTERS: Final = (
+    "entries",
+    "rejected_no_stop",
+    "rejected_min_notional",
+    "rejected_no_cash",
+    "reduced_to_cash",
+    "ambiguous_exits",
+    "waited_for_volume",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunResult:
+    """One backtest, complete: what went in (account), what came out (equity, trades, counters).
+
+    Attributes
+    ----------
+    bars : Bars
+        The bars that were traded.
+    account : Account
+        Instrument, costs, sizing, rules, capital.
+    equity : float64 array, shape (n_bars,)
+        Account value marked at each bar's close, quote currency. The path starts from `account.initial_capital`
+        before the first bar (C5). Floored at 0 from ruin on (C7).
+    qty : float64 array, shape (n_bars,)
+        Signed position at each bar's close.
+    held : bool array, shape (n_bars,)
+        Whether a position existed after the bar's open fills (closed again inside the bar or not).
+    trades : Trades
+    counters : mapping of str to int
+        How often each rule acted; keys in `COUNTERS`.
+    stopped : (bar, reason) or None
+        Where trading ended for good before the data did: reason "ruin" or "min_notional" (the bar is the first of
+        the unbroken run of rejections that lasted to the end).
+    """
+
+    bars: Bars
+    account: Account
+    equity: FloatArray
+    qty: FloatArray
+    held: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    trades: Trades
+    counters: Mapping[str, int]
+    stopped: tuple[int, str] | None = None
+
+    def content_hash(self) -> str:
+        """Return the sha256 of equity, positions, trades and counters: equal runs give equal hashes."""
+        digest = hashlib.sha256()
+        for name in ("equity", "qty", "held"):
+            digest.update(name.encode() + np.ascontiguousarray(getattr(self, name)).tobytes())
+        for name, array in self.trades.columns():
+            # nan has many bit patterns; one stands for all, so that equal results hash equally.
+            one_nan = np.where(np.isnan(array), np.nan, array) if array.dtype == np.float64 else array
+            digest.update(name.encode() + np.ascontiguousarray(one_nan).tobytes())
+        digest.update(json.dumps([dict(sorted(self.counters.items())), self.stopped]).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything needed to run the same backtest again and to prove that the result is the same.
+
+    `strategy_code_hash` covers the strategy's file and all it imports; `engine_code_hash` the whole package.
+    `start` and `end` are the requested range, ISO 8601 UTC, end exclusive; the data hash covers the bars used.
+    """
+
+    command: str
+    strategy: str
+    params: Mapping[str, float | int]
+    venue: str
+    symbol: str
+    timeframe: str
+    start: str
+    end: str
+    n_bars: int
+    data_hash: str
+    strategy_code_hash: str
+    engine_code_hash: str
+    account: Mapping[str, object]
+    seed: int | None
+    versions: Mapping[str, str]
+    result_hash: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the manifest as a plain dictionary that json can write."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}

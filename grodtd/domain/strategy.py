@@ -1,0 +1,263 @@
+"""The strategy contract: declared features, a stateless side, a bracket. Written once, run two ways.
+
+Research calls `Strategy.decisions` on history; the live trader feeds `DecisionStream` bar by bar. Both run the same
+compiled indicator updates and the same compiled rules, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from grodtd.domain.bars import COLUMNS, Bar, Bars, FloatArray, SideArray
+from grodtd.domain.errors import StrategyError
+from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, Indicator, IndicatorStream, missing_bars
+from grodtd.domain.kernel import kernel, kernel_from_source
+
+Role = Literal["feature", "rule", "bracket"]
+ParamValue = int | float
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Bracket(NamedTuple):
+    """Exit distances from the entry fill price, in price; nan or <= 0 means absent."""
+
+    stop: float
+    target: float
+    trail: float
+
+
+BRACKET_ROWS: Final = len(Bracket._fields)
+Features = dict[str, Indicator]
+
+
+def rule(function: F) -> F:
+    """Compile one rule of a strategy: `decide(bar, row, params) -> int` or `bracket(row, params) -> Bracket`.
+
+    A rule sees one closed bar, the features after it and the parameters, and nothing else: it has no memory and
+    no way to look ahead. Anything stateful is an indicator.
+    """
+    return kernel(function)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """What a strategy wanted after each close.
+
+    Attributes
+    ----------
+    features : float64 array, shape (n_features, n_bars)
+        In the order of the strategy's row; nan while undefined.
+    side : int8 array, shape (n_bars,)
+        +1, -1 or 0; 0 while a feature is undefined or not yet warm (C4a).
+    bracket : float64 array, shape (3, n_bars)
+        Rows of `Bracket`.
+    """
+
+    features: FloatArray
+    side: SideArray
+    bracket: FloatArray
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A trading idea, complete.
+
+    Attributes
+    ----------
+    name, description : str
+    params : NamedTuple class
+        Its parameters, every field int or float with a default.
+    row : NamedTuple class of floats
+        Its features by name, as the rules see them.
+    features : function (params) -> Features
+        Which indicator fills which field of the row.
+    decide : rule (bar, row, params) -> int
+        The wanted side after this close.
+    bracket : rule (row, params) -> Bracket
+        Exit distances, read only where an entry is decided.
+    roles : mapping of parameter to {"feature", "rule", "bracket"}
+        What each parameter touches; a sweep recomputes only that.
+    is_valid : function (params) -> str
+        Empty text, or what is wrong with this combination.
+    regimes : set of str
+        Market regimes it is meant for.
+    """
+
+    name: str
+    params: type[tuple[Any, ...]]  # a NamedTuple class; typing has no name for "any NamedTuple"
+    row: type[tuple[Any, ...]]  # likewise
+    features: Callable[[Any], Features]
+    decide: Callable[[Bar, Any, Any], int]
+    bracket: Callable[[Any, Any], Bracket]
+    roles: Mapping[str, Role]
+    is_valid: Callable[[Any], str] = field(default=lambda _: "")
+    regimes: frozenset[str] = frozenset()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if set(self.roles) != set(_fields(self.params)):
+            raise StrategyError(
+                f"{self.name}: every parameter declares its role; parameters {sorted(_fields(self.params))},"
+                f" roles for {sorted(self.roles)}"
+            )
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module the rules stand in."""
+        return str(getattr(self.decide, "py_func", self.decide).__module__)
+
+    def check_params(self, given: Mapping[str, ParamValue]) -> tuple[Any, ...]:
+        """Return the parameters with defaults filled in.
+
+        Raises
+        ------
+        StrategyError
+            If a name is unknown, a value is not a finite number of the declared type, or the combination is invalid.
+        """
+        hints = get_type_hints(self.params)
+        unknown = sorted(set(given) - set(hints))
+        if unknown:
+            raise StrategyError(f"{self.name} has no parameter {', '.join(unknown)}; it has {', '.join(hints)}")
+        values: dict[str, ParamValue] = {}
+        for name, value in given.items():
+            if not _is_number(value):
+                raise StrategyError(f"{self.name}: {name} must be a finite number, found {value!r}")
+            if hints[name] is int and value != int(value):
+                raise StrategyError(f"{self.name}: {name} must be a whole number, found {value}")
+            values[name] = hints[name](value)
+        params = self.params(**values)
+        complaint = self.is_valid(params)
+        if complaint:
+            raise StrategyError(f"{self.name}: {complaint}")
+        return params
+
+    def indicators(self, params: tuple[Any, ...]) -> list[Indicator]:
+        """Return the indicators in the order of the row."""
+        declared = self.features(params)
+        if set(declared) != set(_fields(self.row)):
+            raise StrategyError(
+                f"{self.name}: features {sorted(declared)} do not match its row {sorted(_fields(self.row))}"
+            )
+        return [declared[name] for name in _fields(self.row)]
+
+    def warmup_bars(self, params: tuple[Any, ...]) -> int:
+        """Return how many bars must be seen before the first entry: the slowest indicator's warm-up."""
+        return max((i.warmup_bars for i in self.indicators(params)), default=1)
+
+    def decisions(self, bars: Bars, params: tuple[Any, ...]) -> Decisions:
+        """Return features, sides and brackets for every bar of history.
+
+        Raises
+        ------
+        StrategyError
+            If the rule gives anything but -1, 0 or +1.
+        """
+        indicators = self.indicators(params)
+        features = np.empty((len(indicators), len(bars)))
+        for i, indicator in enumerate(indicators):
+            features[i] = indicator.values(bars)
+        side, bracket = self.evaluate(bars, features, params)
+        return Decisions(features, side, bracket)
+
+    def evaluate(self, bars: Bars, features: FloatArray, params: tuple[Any, ...]) -> tuple[SideArray, FloatArray]:
+        """Return (side, bracket) from features already computed; the stateless half of `decisions`."""
+        ready = self.ready(bars, features, params)
+        side = np.zeros(len(bars), dtype=np.int8)
+        bracket = np.full((BRACKET_ROWS, len(bars)), np.nan)
+        columns = [getattr(bars, name) for name in COLUMNS]
+        failed_at = _loop_over(self)(bars.time, *columns, features, ready, params, side, bracket)
+        if failed_at >= 0:
+            self._refuse_side(failed_at)
+        return side, bracket
+
+    def ready(self, bars: Bars, features: FloatArray, params: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
+        """Return for each bar whether every feature is defined and warm since the start or the last long gap."""
+        first = np.zeros(len(bars), dtype=np.int64)
+        if bars.gap_step_us and any(i.restarts_after_gap for i in self.indicators(params)):
+            starts = np.flatnonzero(np.diff(bars.time) // bars.gap_step_us - 1 > MAX_FILLED_GAP_BARS) + 1
+            first[starts] = starts
+            first = np.maximum.accumulate(first)
+        seen = np.arange(len(bars)) - first + 1
+        ready: npt.NDArray[np.bool_] = (seen >= self.warmup_bars(params)) & ~np.isnan(features).any(axis=0)
+        return ready
+
+    def _refuse_side(self, at: int) -> None:
+        raise StrategyError(f"{self.name}: decide() must return -1, 0 or +1; at bar {at} it returned something else")
+
+
+class DecisionStream:
+    """One strategy fed bar by bar; gives what `Strategy.decisions` gives for the same bars."""
+
+    def __init__(self, strategy: Strategy, params: tuple[Any, ...], *, gap_step_us: int) -> None:
+        self.strategy = strategy
+        self.params = params
+        self._streams = [IndicatorStream(i, gap_step_us=gap_step_us) for i in strategy.indicators(params)]
+        self._warmup_bars = strategy.warmup_bars(params)
+        self._restarts = any(s.indicator.restarts_after_gap for s in self._streams)
+        self._gap_step_us = gap_step_us
+        self._last_time: int | None = None
+        self._seen = 0
+
+    def update(self, bar: Bar) -> tuple[int, Bracket]:
+        """Take in one closed bar; return the wanted side and the bracket as of its close."""
+        if self._last_time is not None and self._restarts:
+            missing = missing_bars(self._last_time, bar.time, self._gap_step_us)
+            self._seen = 0 if missing > MAX_FILLED_GAP_BARS else self._seen
+        self._last_time = bar.time
+        self._seen += 1
+        values = [stream.update(bar) for stream in self._streams]
+        if self._seen < self._warmup_bars or any(math.isnan(v) for v in values):
+            return 0, Bracket(math.nan, math.nan, math.nan)
+        row = self.strategy.row(*values)  # type: ignore[arg-type]  # a NamedTuple takes its fields
+        side = self.strategy.decide(bar, row, self.params)
+        if side not in (-1, 0, 1):
+            raise StrategyError(f"{self.strategy.name}: decide() must return -1, 0 or +1, found {side}")
+        return side, self.strategy.bracket(row, self.params)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _fields(named_tuple: type[tuple[Any, ...]]) -> tuple[str, ...]:
+    fields: tuple[str, ...] = named_tuple._fields  # type: ignore[attr-defined]  # every NamedTuple class has it
+    return fields
+
+
+_LOOP = """
+def rows(time, open_, high, low, close, volume, features, ready, params, side, out):
+    for t in range(time.size):
+        if ready[t]:
+            row = Row({row})
+            wanted = decide(Bar(time[t], open_[t], high[t], low[t], close[t], volume[t]), row, params)
+            if wanted < -1 or wanted > 1:
+                return t
+            side[t] = wanted
+            distances = bracket(row, params)
+            out[0, t] = distances.stop
+            out[1, t] = distances.target
+            out[2, t] = distances.trail
+    return -1
+"""
+
+
+@cache
+def _rows(
+    decide: Callable[..., int], bracket: Callable[..., Bracket], row: type[tuple[Any, ...]]
+) -> types.FunctionType:
+    source = _LOOP.format(row=", ".join(f"features[{i}, t]" for i in range(len(_fields(row)))))
+    scope = {"Bar": Bar, "Row": row, "decide": decide, "bracket": bracket}
+    compiled: types.FunctionType = kernel_from_source(source, name="rows", like=decide, scope=scope)
+    return compiled
+
+
+def _loop_over(strategy: Strategy) -> types.FunctionType:
+    return _rows(strategy.decide, strategy.bracket, strategy.row)

@@ -1,0 +1,224 @@
+"""`grodt backtest` and `grodt verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grodtd.entrypoints.cli.common import (
+    DEFAULT_HOME,
+    ConfigOption,
+    DatabaseOption,
+    HomeOption,
+    JsonOption,
+    database_url,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from grodtd.workflows.backtest import Completed
+
+# What a trader looks at first; --all shows the rest.
+HEADLINE = (
+    *("total", "cagr", "sharpe", "sharpe_hac", "sortino", "max_drawdown", "mar", "trade_count", "win_rate", "payoff"),
+    *("profit_factor", "expectancy", "exposure", "turnover", "cost_drag", "break_even_cost_bps", "ambiguous_share"),
+    *("net_pnl", "gross_pnl", "fees", "slippage_cost", "benchmark_total"),
+)
+
+WARNINGS = {
+    "borrow_not_modelled": "short positions on a spot market paid no borrowing cost; the real result is worse",
+    "no_increments": "this symbol is not in configs/instruments.yaml: no tick, lot or smallest order was applied",
+    "ruin": "the account was wiped out; nothing was traded after that",
+    "min_notional": "the account became too small for the smallest order; nothing was traded after that",
+    "ambiguous_share": "over 1 % of trades hinge on what came first inside a bar; use a lower timeframe",
+    "coverage": "over 1 % of the bars are missing; run `grodt data check`",
+}
+
+
+def backtest(
+    strategy: Annotated[str, typer.Argument(help="Registered strategy, for example s1_trend.")],
+    venue: Annotated[str, typer.Option(help="Venue of the bars, as imported.")],
+    symbol: Annotated[str, typer.Option(help="Symbol of the bars, as imported.")],
+    timeframe: Annotated[str, typer.Option(help="Bar length: 1m, 5m, 1h, 1d.")] = "1m",
+    start: Annotated[str, typer.Option("--from", help="First date or time (UTC); default: all there is.")] = "",
+    end: Annotated[str, typer.Option("--to", help="Last date (that day included) or time (exclusive), UTC.")] = "",
+    param: Annotated[list[str] | None, typer.Option("--param", help="name=value, repeatable.")] = None,
+    costs: Annotated[str | None, typer.Option(help="Name in costs.yaml; default: the venue's.")] = None,
+    cost_scale: Annotated[float, typer.Option(min=0.0, help="Multiply all costs: 0, 0.5, 2.")] = 1.0,
+    direction: Annotated[str | None, typer.Option(help="long_short, long_only or short_only.")] = None,
+    sizing: Annotated[
+        list[str] | None, typer.Option("--sizing", help="mode=fraction, risk=0.005, ... repeatable; see risk.yaml.")
+    ] = None,
+    capital: Annotated[float | None, typer.Option(min=0.01, help="Initial capital in quote currency.")] = None,
+    latency: Annotated[int | None, typer.Option(min=0, help="Extra bars between decision and fill.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the HTML report to this file.")] = None,
+    store: Annotated[bool, typer.Option("--store/--no-store", help="Store the run in the database.")] = True,
+    all_metrics: Annotated[bool, typer.Option("--all", help="Show every metric, not only the headline.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Backtest a strategy on stored bars, with costs, and store the run.
+
+    Examples:
+
+      grodt backtest s1_trend --venue binance --symbol BTCUSDT --from 2023-01-01 --to 2023-12-31
+
+      grodt backtest s1_trend --venue binance --symbol BTCUSDT --param ema_bars=21 --report s1.html
+
+      grodt backtest s1_trend --venue binance --symbol BTCUSDT --sizing mode=fraction --sizing fraction=0.5 --json
+    """
+    from grodtd.config import load_config
+    from grodtd.workflows.backtest import Request, backtest_request, save
+
+    request = Request(
+        strategy=strategy,
+        venue=venue,
+        symbol=symbol,
+        timeframe=timeframe,
+        start=start,
+        end=end,
+        params=_numbers(param or [], "--param"),
+        costs=costs,
+        cost_scale=cost_scale,
+        direction=direction,
+        sizing=_pairs(sizing or [], "--sizing"),
+        initial_capital=capital,
+        latency_bars=latency,
+    )
+    completed = backtest_request(home, request, load_config(config))
+    run_id = save(database_url(home, database), completed) if store else None
+    written = None
+    if report is not None:
+        from grodtd.workflows.report import write_report
+
+        written = write_report(report, completed)
+    if as_json:
+        print_json(_as_json(run_id, completed, written))
+    else:
+        _show(run_id, completed, written, all_metrics)
+
+
+def verify(
+    run: Annotated[str, typer.Argument(help="Run id, or its unique beginning.")],
+    home: HomeOption = DEFAULT_HOME,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a stored backtest again and compare the result hash; exit code 1 if it differs.
+
+    Example:
+
+      grodt verify 20261123T1519
+    """
+    from dataclasses import asdict
+
+    from grodtd.workflows.backtest import verify as verify_run
+
+    outcome = verify_run(home, run, database_url(home, database))
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        code = "same code" if outcome.is_same_code else "the code has changed since"
+        verdict = "identical" if outcome.is_same else "DIFFERENT"
+        typer.echo(f"{outcome.run_id}: {verdict} ({code})")
+        typer.echo(f"  stored {outcome.expected_hash}\n  now    {outcome.found_hash}")
+    if not outcome.is_same:
+        raise typer.Exit(1)
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, float | int | str | bool]:
+    """Parse name=value; numbers become numbers, true and false booleans."""
+    from grodtd.domain.errors import ConfigError
+
+    found: dict[str, float | int | str | bool] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise ConfigError(f"{option} takes name=value, found {text!r}")
+        if name in found:
+            raise ConfigError(f"{option} {name} is given twice")
+        found[name] = _value(value)
+    return found
+
+
+def _numbers(texts: list[str], option: str) -> dict[str, float | int]:
+    from grodtd.domain.errors import ConfigError
+
+    found: dict[str, float | int] = {}
+    for name, value in _pairs(texts, option).items():
+        if isinstance(value, bool | str):
+            raise ConfigError(f"{option} {name} must be a number, found {value!r}")
+        found[name] = value
+    return found
+
+
+def _value(text: str) -> float | int | str | bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _as_json(run_id: str | None, completed: Completed, report: Path | None) -> dict[str, object]:
+    from grodtd.domain.run import Metric
+    from grodtd.workflows.api import trades_frame
+
+    def metric(m: Metric) -> dict[str, object]:
+        found: dict[str, object] = {"value": m.value}
+        if m.reason is not None:
+            found["reason"] = str(m.reason)
+        found |= {flag: True for flag in ("low_sample", "extrapolated") if getattr(m, flag)}
+        return found
+
+    trades = trades_frame(completed.result)
+    times = [name for name, kind in trades.schema.items() if kind.is_temporal()]
+    return {
+        "run_id": run_id,
+        "metrics": {name: m.value for name, m in completed.metrics.items()},
+        "metric_details": {name: metric(m) for name, m in completed.metrics.items()},
+        "trades": trades.with_columns([trades[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in times]).to_dicts(),
+        "counters": dict(completed.result.counters),
+        "warnings": list(completed.warnings),
+        "report": str(report) if report else None,
+        "manifest": completed.manifest.as_dict(),
+    }
+
+
+def _show(run_id: str | None, completed: Completed, report: Path | None, all_metrics: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from grodtd.entrypoints.cli.numbers import shown
+    from grodtd.performance.summary import METRICS
+
+    manifest, metrics = completed.manifest, completed.metrics
+    console = Console()
+    params = ", ".join(f"{name}={value}" for name, value in manifest.params.items())
+    table = Table(
+        title=f"{manifest.strategy} · {manifest.symbol} {manifest.timeframe} · {manifest.start} to {manifest.end}"
+    )
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("note", style="dim")
+    for name in metrics if all_metrics else [n for n in HEADLINE if n in metrics]:
+        value, note = shown(metrics[name], METRICS[name])
+        table.add_row(METRICS[name].description if all_metrics else name, value, note)
+    console.print(table)
+    costs = completed.result.account.costs
+    console.print(
+        f"parameters {params}; costs {costs.venue} {costs.round_trip_bps:g} bp a round trip; {manifest.n_bars:,} bars"
+    )
+    for code in completed.warnings:
+        console.print(f"[bold yellow]{code}[/]: {WARNINGS[code]}")
+    if run_id:
+        console.print(f"run {run_id}", highlight=False)
+    if report:
+        console.print(f"report {report}", highlight=False, soft_wrap=True)

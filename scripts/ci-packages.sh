@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The Debian packages the full test run needs; nothing is installed that is already there. Needs root.
+set -euo pipefail
+wanted=()
+command -v chromium >/dev/null || wanted+=(chromium)
+[ -x /usr/lib/postgresql/15/bin/initdb ] || wanted+=(postgresql-15)
+python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
+command -v make >/dev/null || wanted+=(make)
+if [ ${#wanted[@]} -eq 0 ]; then
+  echo "all there"
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null
+echo "installed: ${wanted[*]}"

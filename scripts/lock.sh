@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Re-makes the three hash-pinned locks from pyproject.toml; needs uv on the PATH (or UV=/path/to/uv).
+# The locks name packages and hashes only, never where they come from.
+#   scripts/lock.sh              keep the pinned versions that still fit
+#   scripts/lock.sh --upgrade    take the newest versions that fit
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=${UV:-uv}
+everything=$(mktemp)
+trap 'rm -f "$everything"' EXIT
+
+build=$(sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml)
+compile() { # output, further arguments
+  local output=$1
+  shift
+  printf '%s\n' "$build" |
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+      --output-file "$output" "$@" pyproject.toml -
+}
+
+cp requirements-dev.lock "$everything" 2>/dev/null || true
+# One resolution of everything first: the three locks then agree on every version they share.
+compile "$everything" --extra dev --extra research --extra live --extra ray "$@"
+compile requirements.lock --constraint "$everything"
+compile requirements-research.lock --extra research --constraint "$everything"
+compile requirements-dev.lock --extra dev --extra research --constraint "$everything"
+
+if grep -n '://' requirements*.lock; then
+  echo "a lock names a host; it must hold names and hashes only" >&2
+  exit 1
+fi
+wc -l requirements*.lock
