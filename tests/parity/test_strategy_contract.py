@@ -21,7 +21,7 @@ from grodtd.strategies.registry import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTE_US = 60_000_000
-N_BARS = 400 if JIT_DISABLED else 4_000
+N_BARS = 1_500 if JIT_DISABLED else 4_000
 
 
 def rough_bars(n: int, seed: int = 1) -> Bars:
@@ -50,7 +50,7 @@ def _strategy(request: pytest.FixtureRequest) -> Strategy:
 def test_bars_of_these_tests_have_every_trouble() -> None:
     bars = rough_bars(N_BARS)
     missing = np.diff(bars.time) // MINUTE_US - 1
-    assert {2, 5, 6, 80} <= set(missing.tolist()) | ({80, 6, 5, 2} if JIT_DISABLED else set())
+    assert {2, 5, 6, 80} <= set(missing.tolist())
     assert (bars.volume == 0).any()
 
 
@@ -127,12 +127,12 @@ def test_unknown_and_invalid_parameters_are_refused_by_name(strategy: Strategy) 
 def _decisions_in_new_process(root: Path, cache: Path, strategy: str, **env: str) -> str:
     """Run `strategy` on the rough bars with the package at `root`; return a hash of its decisions."""
     program = (
-        "import sys, hashlib; sys.path.insert(0, sys.argv[2]);"
+        "import sys, hashlib; sys.path.append(sys.argv[2]);"
         "import grodtd.domain.kernel;"
         "assert grodtd.domain.kernel.__file__.startswith(sys.argv[1]), grodtd.domain.kernel.__file__;"
         "from tests.parity.test_strategy_contract import rough_bars;"
         "from grodtd.strategies.registry import STRATEGIES as S;"
-        f"s = S[{strategy!r}]; d = s.decisions(rough_bars(400), s.check_params({{}}));"
+        f"s = S[{strategy!r}]; d = s.decisions(rough_bars(1_500), s.check_params({{}}));"
         "print(hashlib.sha256(d.side.tobytes() + d.bracket.tobytes() + d.features.tobytes()).hexdigest())"
     )
     result = subprocess.run(
@@ -176,7 +176,7 @@ def test_a_rule_that_returns_another_number_is_refused() -> None:
 
     @rule
     def decide(bar: Bar, f: Any, p: Any) -> int:
-        return 2 if bar.close > f.vwap else 0
+        return 2
 
     broken = Strategy(
         name="broken",
@@ -188,5 +188,5 @@ def test_a_rule_that_returns_another_number_is_refused() -> None:
         roles=s1.roles,
     )
     with pytest.raises(StrategyError, match="must return -1, 0 or \\+1"):
-        broken.decisions(rough_bars(400), broken.check_params({}))
+        broken.decisions(rough_bars(1_500), broken.check_params({}))
     assert BRACKET_ROWS == 3
