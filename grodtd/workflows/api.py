@@ -15,7 +15,7 @@ from grodtd.domain.errors import ConfigError
 from grodtd.domain.market import Account, Costs, Direction, Instrument, Sizing
 from grodtd.domain.run import ExitReason, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
-from grodtd.performance.summary import METRICS
+from grodtd.performance.summary import METRICS, under_water
 from grodtd.strategies.registry import strategy_named
 from grodtd.workflows import data
 from grodtd.workflows.backtest import Completed, Request, account_for, run, time_range
@@ -148,13 +148,12 @@ class Result:
     def equity(self) -> pl.DataFrame:
         """One row per bar: time of its close, equity, drawdown as a fraction <= 0, signed position."""
         result = self.run
-        peak = np.maximum.accumulate(np.append(result.account.initial_capital, result.equity))[1:]
         closes = result.bars.time + result.bars.interval_s * US_PER_S
         return pl.DataFrame(
             {
                 "time": pl.Series(closes, dtype=pl.Datetime("us", "UTC")),
                 "equity": result.equity,
-                "drawdown": result.equity / peak - 1.0,
+                "drawdown": under_water(result),
                 "qty": result.qty,
             }
         )
