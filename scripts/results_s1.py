@@ -22,7 +22,7 @@ from grodtd.domain.run import Metric
 from grodtd.performance.summary import metric_table
 from grodtd.strategies.registry import strategy_named
 from grodtd.workflows.backtest import Completed, Request, account_for, run
-from grodtd.workflows.data import import_files, load_bars
+from grodtd.workflows.data import import_files, load_bars, time_range
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "results"
@@ -113,8 +113,6 @@ def main() -> None:
 
 
 def _us(day: str) -> int:
-    from grodtd.workflows.backtest import time_range
-
     start, _ = time_range(day, "")
     assert start is not None
     return start

@@ -18,7 +18,7 @@ from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.performance.summary import METRICS, under_water
 from grodtd.strategies.registry import strategy_named
 from grodtd.workflows import data
-from grodtd.workflows.backtest import Completed, Request, account_for, run, time_range
+from grodtd.workflows.backtest import Completed, Request, account_for, run
 from grodtd.workflows.report import write_report
 
 __all__ = [
@@ -55,7 +55,7 @@ def load_bars(
     DataError
         If the catalogue has no such bars.
     """
-    start_us, end_us = time_range(start, end)
+    start_us, end_us = data.time_range(start, end)
     return data.load_bars(Path(home), venue, symbol, timeframe, start_us=start_us, end_us=end_us)
 
 

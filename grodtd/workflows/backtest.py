@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.performance.summary import metric_table
 from grodtd.strategies.registry import strategy_named
-from grodtd.workflows.data import load_bars
+from grodtd.workflows.data import load_bars, time_range
 
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
@@ -74,34 +73,6 @@ class Completed:
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the numbers; see `warnings_of`."""
         return tuple(warnings_of(self.result, self.metrics))
-
-
-def time_range(start: str, end: str) -> tuple[int | None, int | None]:
-    """Return the half-open range in microseconds UTC; None where there is no limit.
-
-    Raises
-    ------
-    ConfigError
-        If a text is neither a date nor an ISO time, or the range is empty.
-    """
-    start_us = None if not start else _time_us(start)
-    end_us = None
-    if end:
-        end_us = _time_us(end)
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", end):
-            end_us += int(timedelta(days=1).total_seconds()) * US_PER_S
-    if start_us is not None and end_us is not None and end_us <= start_us:
-        raise ConfigError(f"the range from {start} to {end} is empty; --to must be after --from")
-    return start_us, end_us
-
-
-def _time_us(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not a date or time; write 2023-01-31 or 2023-01-31T12:00 (UTC)") from error
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return round(at.timestamp() * US_PER_S)
 
 
 def account_for(request: Request, config: Config) -> Account:
@@ -252,7 +223,7 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
     run_id = store.resolve(run_id)
     manifest = store.get(run_id).manifest
     account = account_from(manifest.account)
-    start_us, end_us = _time_us(manifest.start), _time_us(manifest.end)
+    start_us, end_us = time_range(manifest.start, manifest.end)
     bars = load_bars(
         home,
         manifest.venue,

@@ -1,0 +1,5 @@
+"""Stored runs: SQLite by default, PostgreSQL by URL."""
+
+from grodtd.adapters.storage.run_store import RunStore, RunSummary, StoredRun
+
+__all__ = ["RunStore", "RunSummary", "StoredRun"]
