@@ -94,7 +94,7 @@ def test_verify_says_no_when_the_stored_hash_is_another(home: Path) -> None:
         tables = [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")]
         changed = 0
         for table in tables:
-            columns = [row[1] for row in database.execute(f"pragma table_info({table})")]  # noqa: S608 own schema
+            columns = [row[1] for row in database.execute(f"pragma table_info({table})")]
             for column in columns:
                 changed += database.execute(
                     f"update {table} set {column} = replace({column}, ?, ?) where {column} like ?",  # noqa: S608

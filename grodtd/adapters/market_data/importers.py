@@ -33,7 +33,7 @@ _SYNONYMS: Final = {
 
 def normal_symbol(symbol: str) -> str:
     """Return BTCUSDT for BTC/USDT, btc-usdt, BTC_USDT or BTC/USDT:USDT."""
-    return re.sub(r"[/_-]", "", symbol.split(":")[0]).upper()
+    return re.sub(r"[/_-]", "", symbol.split(":", maxsplit=1)[0]).upper()
 
 
 def read_table(

@@ -136,7 +136,7 @@ class RunStore:
         config.attributes["engine"] = self._engine
         try:
             with self._migration_lock():
-                if revision.isdigit() and int(revision) < int(self.revision() or 0) or revision == "base":
+                if (revision.isdigit() and int(revision) < int(self.revision() or 0)) or revision == "base":
                     command.downgrade(config, revision)
                 else:
                     command.upgrade(config, revision)
