@@ -23,7 +23,8 @@ import polars as pl
 from grodtd.domain.bars import COLUMNS, US_PER_S, Bars, Calendar, timeframe_s, utc
 from grodtd.domain.errors import DataError
 
-SCHEMA: Final = {"timestamp": pl.Datetime("us", "UTC"), **dict.fromkeys(COLUMNS, pl.Float64)}
+TIMESTAMP: Final = pl.Datetime("us", "UTC")
+SCHEMA: Final[dict[str, pl.DataType]] = {"timestamp": TIMESTAMP, **{name: pl.Float64() for name in COLUMNS}}
 LABELS: Final = "labels.parquet"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -130,7 +131,7 @@ class Catalogue:
         folder = self.folder(bars.venue, bars.symbol, bars.timeframe)
         folder.mkdir(parents=True, exist_ok=True)
         new = pl.DataFrame(
-            {"timestamp": pl.Series(bars.time).cast(SCHEMA["timestamp"]), **{c: getattr(bars, c) for c in COLUMNS}}
+            {"timestamp": pl.Series(bars.time).cast(TIMESTAMP), **{c: getattr(bars, c) for c in COLUMNS}}
         )
         added = unchanged = replaced = 0
         with _locked(folder):
@@ -158,7 +159,7 @@ class Catalogue:
 
     def write_labels(self, bars: Bars, labels: list[str]) -> None:
         """Store the known regime of each synthetic bar beside the series."""
-        frame = pl.DataFrame({"timestamp": pl.Series(bars.time).cast(SCHEMA["timestamp"]), "regime": labels})
+        frame = pl.DataFrame({"timestamp": pl.Series(bars.time).cast(TIMESTAMP), "regime": labels})
         write_parquet(self.folder(bars.venue, bars.symbol, bars.timeframe) / LABELS, frame)
 
     def labels(self, venue: str, symbol: str, timeframe: str) -> pl.DataFrame | None:

@@ -83,7 +83,7 @@ def check_bars(frame: pl.DataFrame, timeframe: str, calendar: Calendar = "24x7")
     time = frame["timestamp"].cast(pl.Datetime("us", "UTC")).to_physical().to_numpy()
     found: list[Finding] = []
 
-    def add(code: str, severity: Severity, bad: npt.NDArray[np.bool_], message: str) -> None:
+    def add(code: str, severity: Severity, bad: npt.ArrayLike, message: str) -> None:
         rows = np.flatnonzero(bad)
         if rows.size:
             first = rows[:SHOWN_MAX]

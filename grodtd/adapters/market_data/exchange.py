@@ -89,7 +89,7 @@ def fetch_pages(
             at = int(fresh[-1][0]) * _US_PER_MS + interval_us
     except ccxt.BaseError as error:
         raise DataError(
-            f"{exchange.id}: {type(error).__name__}: {error}. What was fetched is stored; run the command again to go on"
+            f"{exchange.id}: {type(error).__name__}: {error}. What came before is stored; run the command again to go on"
         ) from error
 
 
@@ -102,6 +102,6 @@ def _market(exchange: Any, symbol: str) -> dict[str, Any]:  # Any: ccxt's dictio
 
 def _bars(rows: list[list[float]], venue: str, symbol: str, timeframe: str) -> Bars:
     table = np.array(rows, dtype=np.float64)
-    columns = {name: table[:, i + 1] for i, name in enumerate(COLUMNS)}
     time = table[:, 0].astype(np.int64) * _US_PER_MS
-    return Bars(time, **columns, venue=venue, symbol=normal_symbol(symbol), timeframe=timeframe)
+    columns = (table[:, i + 1] for i in range(len(COLUMNS)))
+    return Bars(time, *columns, venue=venue, symbol=normal_symbol(symbol), timeframe=timeframe)

@@ -73,7 +73,7 @@ def _read(file: Path, file_format: str) -> pl.DataFrame:
     if file_format == "parquet" or (file_format == "auto" and suffix in (".parquet", ".pq")):
         return pl.read_parquet(file, hive_partitioning=False)
     if file_format == "freqtrade" or (file_format == "auto" and suffix in (".feather", ".arrow", ".ipc")):
-        return pl.read_ipc(file, memory_map=False)
+        return pl.read_ipc(file)
     with file.open() as stream:
         first = stream.readline().strip()
     if not first:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from grodtd.domain.bars import DAY_S, US_PER_S, FloatArray
+from grodtd.domain.bars import DAY_S, US_PER_S, FloatArray, utc
 from grodtd.domain.errors import StorageError
 from grodtd.domain.run import ExitReason, Manifest, Metric, RunResult
 
@@ -44,8 +44,8 @@ _WHY_NULL: Final = {
 
 _BANNERS: Final = {
     "ruin": "The account was wiped out on {stopped}. Nothing was traded after that.",
-    "min_notional": "On {stopped} the account had become too small for the smallest order. Nothing was traded after that;"
-    " ratios over the whole period count the idle days as zero.",
+    "min_notional": "On {stopped} the account had become too small for the smallest order. Nothing was traded after"
+    " that; ratios over the whole period count the idle days as zero.",
     "borrow_not_modelled": "Short positions on a spot market paid no borrowing cost here: the real result is worse.",
     "no_increments": "This instrument is not listed: no tick, lot or smallest order was applied.",
     "ambiguous_share": "More than 1 % of trades hinge on what came first inside a bar. Use a lower timeframe.",
@@ -143,18 +143,16 @@ def _verdict(result: RunResult, metrics: Mapping[str, Metric], manifest: Manifes
     days = (int(result.bars.time[until] - result.bars.time[0]) / US_PER_S + result.bars.interval_s) / DAY_S
     verdict = "would have paid for" if break_even > per_side else "does not pay for"
     return (
-        f"{text}, {len(result.trades) / days:.0f} a day while it traded. Before costs it earned {break_even:.2f} basis points"
-        f" of each fill, which {verdict} the {per_side:g} modelled ({costs.venue}, as of {costs.as_of or 'undated'})."
+        f"{text}, {len(result.trades) / days:.0f} a day while it traded. Before costs it earned {break_even:.2f} basis"
+        f" points of each fill, which {verdict} the {per_side:g} modelled ({costs.venue}, as of {costs.as_of or 'undated'})."
     )
 
 
 def _banners(result: RunResult, warnings: tuple[str, ...]) -> list[str]:
     stopped = ""
     if result.stopped is not None:
-        stopped = str(np.datetime64(int(result.bars.time[result.stopped[0]]), "us").astype("datetime64[m]")).replace(
-            "T", " "
-        )
-    return [_BANNERS[code].format(stopped=f"{stopped} UTC") for code in warnings if code in _BANNERS]
+        stopped = f"{utc(result.bars.time[result.stopped[0]])} UTC"
+    return [_BANNERS[code].format(stopped=stopped) for code in warnings if code in _BANNERS]
 
 
 def shown(metric: Metric, unit: str) -> str:

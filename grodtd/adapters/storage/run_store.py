@@ -120,7 +120,7 @@ class RunStore:
             return None if found is None else str(found)
 
     def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to a revision; safe to run twice, and from two processes at once.
+        """Bring the schema to ``head`` (or, dropping everything, to ``base``); safe from two processes at once.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class RunStore:
         config.attributes["engine"] = self._engine
         try:
             with self._migration_lock():
-                if (revision.isdigit() and int(revision) < int(self.revision() or 0)) or revision == "base":
+                if revision == "base":
                     command.downgrade(config, revision)
                 else:
                     command.upgrade(config, revision)
