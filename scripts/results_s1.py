@@ -72,7 +72,7 @@ def row(period: str, bars: Bars, sizing: str, scale: float, done: Completed) -> 
             number(full["max_drawdown"], "%"),
             number(full["trade_count"], "count"),
             f"{len(done.result.trades) / float(days):.1f}",
-            number(full["win_rate"], "%"),
+            number(full["win_rate"], "%").lstrip("+"),
             number(full["profit_factor"]),
             number(full["break_even_cost_bps"]),
             f"{utc(bars.time[until])[:10]} ({stopped[1]})" if stopped else "–",
@@ -132,8 +132,9 @@ def page(rows: list[dict[str, object]], params: tuple[object, ...], round_trip: 
         " close, fill at the next open, strict fills (docs/fills.md). Costs: Binance spot, "
         f"{tier} (as of {as_of}): {round_trip:g} basis points for a round trip by market order at 1x.",
         "",
-        f"**Plainly: after costs S1 loses in {losing} of {len(after_costs)} runs.** It trades about fifty times a day, and the"
-        " move it catches on average is smaller than what a round trip costs: compare the break-even cost (per side) with"
+        f"**Plainly: after costs S1 loses in {losing} of {len(after_costs)} runs.** It trades some two hundred times a day, because a"
+        " close between VWAP and EMA means flat and the next one beyond both means in again; the move it catches on average"
+        " is a hundredth of what a round trip costs: compare the break-even cost (per side) with"
         f" {round_trip / 2:g} bp. Its parameters are defaults, not optimised; nothing here was selected.",
         "",
         "Shorts on spot paid no borrowing cost (`borrow_not_modelled`): the truth is a little worse.",

@@ -46,7 +46,7 @@ class Exchange:
         exchange = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 the library's name
+            def do_GET(self) -> None:
                 url = urlparse(self.path)
                 query = {k: v[0] for k, v in parse_qs(url.query).items()}
                 if url.path.endswith("/exchangeInfo"):
@@ -132,13 +132,11 @@ def test_it_goes_on_after_the_last_stored_bar(exchange: Exchange, tmp_path: Path
     assert len(load_bars(tmp_path, "binance", "BTCUSDT", "1m")) == N_BARS
 
 
-def test_network_errors_are_retried_and_then_named_without_losing_what_came(
-    exchange: Exchange, tmp_path: Path
-) -> None:
+def test_network_errors_are_retried_and_then_named_without_losing_what_came(exchange: Exchange, tmp_path: Path) -> None:
     exchange.failures = 3
     assert fetch(tmp_path, exchange, end=500) == 500
     exchange.failures = 100
-    with pytest.raises(DataError, match="run the command again to go on"):
+    with pytest.raises(DataError, match="run it again to go on"):
         fetch(tmp_path, exchange, start=None, end=900)
     assert exchange.failures == 94  # six attempts, no more
     assert len(load_bars(tmp_path, "binance", "BTCUSDT", "1m")) == 500

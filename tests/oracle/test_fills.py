@@ -25,6 +25,10 @@ SLIP = Costs(slippage_bps=10.0)  # 0.1 %
 FLAT = (100.0, 100.0, 100.0, 100.0)
 Row = Sequence[float]
 
+ONE_UNIT = Sizing(mode="fixed_qty", qty=1.0)
+PLAIN = Rules()
+NO_STEPS = Instrument("hand", "CASE")
+
 
 def run(
     rows: Sequence[Row],
@@ -34,9 +38,9 @@ def run(
     target: float | Sequence[float] = math.nan,
     trail: float | Sequence[float] = math.nan,
     costs: Costs = FREE,
-    sizing: Sizing = Sizing(mode="fixed_qty", qty=1.0),
-    rules: Rules = Rules(),
-    instrument: Instrument = Instrument("hand", "CASE"),
+    sizing: Sizing = ONE_UNIT,
+    rules: Rules = PLAIN,
+    instrument: Instrument = NO_STEPS,
     capital: float = 1_000.0,
 ) -> RunResult:
     """Trade rows of (open, high, low, close[, volume]) and require both programs to agree."""

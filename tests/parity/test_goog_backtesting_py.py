@@ -49,7 +49,7 @@ def closed_at_the_last_open(side: SideArray) -> SideArray:
     return ended
 
 
-@pytest.mark.parametrize(("label", "costs_bps", "final"), [("c0", 0.0, 51_422.99), ("c20bps", 20.0, 39_280.73681999998)])
+@pytest.mark.parametrize(("label", "costs_bps", "final"), [("c0", 0.0, 51_422.99), ("c20bps", 20.0, 39_280.73682)])
 def test_smacross_trade_by_trade(goog: Bars, real_data: Path, label: str, costs_bps: float, final: float) -> None:
     result = trade(goog, closed_at_the_last_open(edge_side(goog, 10, 30)), costs_bps, Sizing("all_in_whole"))
     folder = real_data / "oracles"

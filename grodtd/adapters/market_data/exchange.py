@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from grodtd.adapters.market_data.catalogue import last_complete_us
 from grodtd.adapters.market_data.importers import normal_symbol
-from grodtd.domain.bars import COLUMNS, US_PER_S, Bars, timeframe_s
+from grodtd.domain.bars import US_PER_S, Bars, timeframe_s
 from grodtd.domain.errors import ConfigError, DataError
 
 PAGE_BARS: Final = 1_000
@@ -89,7 +89,7 @@ def fetch_pages(
             at = int(fresh[-1][0]) * _US_PER_MS + interval_us
     except ccxt.BaseError as error:
         raise DataError(
-            f"{exchange.id}: {type(error).__name__}: {error}. What came before is stored; run the command again to go on"
+            f"{exchange.id}: {type(error).__name__}: {error}. What came before is stored; run it again to go on"
         ) from error
 
 
@@ -103,5 +103,14 @@ def _market(exchange: Any, symbol: str) -> dict[str, Any]:  # Any: ccxt's dictio
 def _bars(rows: list[list[float]], venue: str, symbol: str, timeframe: str) -> Bars:
     table = np.array(rows, dtype=np.float64)
     time = table[:, 0].astype(np.int64) * _US_PER_MS
-    columns = (table[:, i + 1] for i in range(len(COLUMNS)))
-    return Bars(time, *columns, venue=venue, symbol=normal_symbol(symbol), timeframe=timeframe)
+    return Bars(
+        time,
+        open=table[:, 1],
+        high=table[:, 2],
+        low=table[:, 3],
+        close=table[:, 4],
+        volume=table[:, 5],
+        venue=venue,
+        symbol=normal_symbol(symbol),
+        timeframe=timeframe,
+    )

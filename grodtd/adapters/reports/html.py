@@ -144,7 +144,8 @@ def _verdict(result: RunResult, metrics: Mapping[str, Metric], manifest: Manifes
     verdict = "would have paid for" if break_even > per_side else "does not pay for"
     return (
         f"{text}, {len(result.trades) / days:.0f} a day while it traded. Before costs it earned {break_even:.2f} basis"
-        f" points of each fill, which {verdict} the {per_side:g} modelled ({costs.venue}, as of {costs.as_of or 'undated'})."
+        f" points of each fill, which {verdict} the {per_side:g} modelled"
+        f" ({costs.venue}, as of {costs.as_of or 'undated'})."
     )
 
 

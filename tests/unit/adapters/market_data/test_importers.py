@@ -10,6 +10,7 @@ import pytest
 
 from grodtd.adapters.market_data.checks import check_bars, describe, time_unit
 from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_table
+from grodtd.domain.bars import COLUMNS
 from grodtd.domain.errors import DataError
 
 START_MS = 1_672_531_200_000  # 2023-01-01
@@ -123,7 +124,9 @@ def test_a_broken_file_is_refused_whole_with_row_and_mend(
 
 def frame_at(*minutes: float) -> pl.DataFrame:
     time = pl.Series([int((START_MS + m * 60_000) * 1_000) for m in minutes]).cast(pl.Datetime("us", "UTC"))
-    return pl.DataFrame({"timestamp": time, **{c: [10.0] * len(minutes) for c in ("open", "high", "low", "close", "volume")}})
+    return pl.DataFrame(
+        {"timestamp": time, **{c: [10.0] * len(minutes) for c in ("open", "high", "low", "close", "volume")}}
+    )
 
 
 def test_checks_name_what_when_and_how_many() -> None:
