@@ -10,7 +10,6 @@ import pytest
 
 from grodtd.adapters.market_data.checks import check_bars, describe, time_unit
 from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_table
-from grodtd.domain.bars import COLUMNS
 from grodtd.domain.errors import DataError
 
 START_MS = 1_672_531_200_000  # 2023-01-01
