@@ -38,6 +38,7 @@ _ENTRIES, _NO_STOP, _MIN_NOTIONAL, _NO_CASH, _REDUCED, _AMBIGUOUS, _WAITED = ran
 # Cash may fall short by float noise of the size formula itself; that is no shortage.
 _CASH_NOISE: Final = 1e-12
 _STEP_NOISE: Final = 1e-9
+_PRICE_NOISE: Final = 1e-12
 
 # One row of a structured array: numba reads and writes its fields by name.
 Record = Any
@@ -275,7 +276,9 @@ def _is_through(side: int, price: float, target: float, terms: Record) -> bool:
     """Whether the market traded through a resting exit: by a tick, or strictly beyond if none is declared (F4)."""
     if terms["tick_num"] == 0.0:
         return bool(side * (price - target) > 0.0)
-    return bool(side * (price - target) >= (1.0 - _STEP_NOISE) * terms["tick_num"] / terms["tick_den"])
+    tick = terms["tick_num"] / terms["tick_den"]
+    # The difference of two prices carries the float noise of the prices: at 140,000 that is 3e-9 of a tick of 0.01.
+    return bool(side * (price - target) >= tick - _STEP_NOISE * tick - _PRICE_NOISE * price)
 
 
 @kernel
@@ -446,6 +449,9 @@ def _fill_bars(
         if state["ruined_at"] >= 0:
             equity[t], qty[t], held[t] = 0.0, 0.0, False
             continue
+        # F10: then every reference price lies in its bar, for a stop fills between the open and the low or high.
+        if not (low[t] <= open_[t] <= high[t] and low[t] <= close[t] <= high[t]):
+            return t
         decision = t - 1 - terms["latency_bars"]
         wanted = int(side[decision]) if decision >= 0 else 0
         if state["blocked_side"] != 0 and decision >= state["blocked_since"] and wanted != state["blocked_side"]:
@@ -499,8 +505,6 @@ def _fill_bars(
                 if is_stopped:
                     # An entry's slippage can exceed its stop distance: then the open is already beyond the stop.
                     reference = level if s * (o - level) > 0.0 else o
-                    if reference < l or reference > h:
-                        return t
                     counters[_AMBIGUOUS] += is_target
                     _close(state, terms, trades, t, reference, _stop_reason(state, level), is_target)
                 elif is_target:

@@ -23,7 +23,7 @@ from grodtd.domain.errors import StorageError
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
 from grodtd.domain.run import Manifest, Metric, Reason, RunResult
 from grodtd.execution.fills import fill_orders
-from tests.reference.paths import random_case
+from tests.reference.paths import random_path
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 METRICS = {
@@ -35,7 +35,7 @@ METRICS = {
 
 
 def finished(seed: int = 3, n: int = 2_000) -> tuple[Manifest, RunResult]:
-    bars, side, bracket, _ = random_case(seed, n)
+    bars, side, bracket, _ = random_path(seed, n_bars=n)
     bars = Bars(bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume, venue="test", symbol="TEST")
     sizing = Sizing("fraction", fraction=0.1)
     account = Account(Instrument("test", "TEST"), Costs(10, 10, 0.5, 0.5), sizing)

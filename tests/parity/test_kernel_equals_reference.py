@@ -8,7 +8,7 @@ import pytest
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.run import COUNTERS, ExitReason, RunResult
 from grodtd.execution.fills import fill_orders
-from tests.reference.paths import random_case
+from tests.reference.paths import random_path
 from tests.reference.simulator import simulate
 
 N_PATHS = 50 if JIT_DISABLED else 1_000
@@ -29,7 +29,7 @@ def assert_same(ours: RunResult, theirs: RunResult, label: str) -> None:
 def test_engine_equals_simulator_on_random_paths() -> None:
     seen = dict.fromkeys([*COUNTERS, *(r.name for r in ExitReason), "ruin", "min_notional"], 0)
     for seed in range(N_PATHS):
-        bars, side, bracket, account = random_case(seed)
+        bars, side, bracket, account = random_path(seed)
         ours = fill_orders(bars, side, bracket, account)
         assert_same(ours, simulate(bars, side, bracket, account), f"seed {seed}")
         for name, count in ours.counters.items():
@@ -45,6 +45,6 @@ def test_engine_equals_simulator_on_random_paths() -> None:
 @pytest.mark.parametrize("n_bars", [0, 1, 2, 3])
 def test_the_shortest_runs(n_bars: int) -> None:
     for seed in range(20):
-        bars, side, bracket, account = random_case(seed, 10)
+        bars, side, bracket, account = random_path(seed, n_bars=10)
         part = bars[:n_bars], side[:n_bars], bracket[:, :n_bars], account
         assert_same(fill_orders(*part), simulate(*part), f"seed {seed}, {n_bars} bars")

@@ -12,7 +12,7 @@ from grodtd.domain.bars import COLUMNS, Bars
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.run import ExitReason
 from grodtd.execution.fills import fill_orders
-from tests.reference.paths import random_case
+from tests.reference.paths import random_path
 
 EXAMPLES = settings(max_examples=20 if JIT_DISABLED else 200, deadline=None, derandomize=True)
 seeds = st.integers(min_value=0, max_value=10**6)
@@ -21,7 +21,7 @@ seeds = st.integers(min_value=0, max_value=10**6)
 @EXAMPLES
 @given(seeds)
 def test_money_is_conserved(seed: int) -> None:
-    bars, side, bracket, account = random_case(seed)
+    bars, side, bracket, account = random_path(seed, n_bars=120)
     result = fill_orders(bars, side, bracket, account)
     t = result.trades
     explained = account.initial_capital + t.pnl.sum()
@@ -38,7 +38,7 @@ def test_money_is_conserved(seed: int) -> None:
 @EXAMPLES
 @given(seeds)
 def test_equity_moves_only_by_the_position_and_by_fills(seed: int) -> None:
-    bars, side, bracket, account = random_case(seed)
+    bars, side, bracket, account = random_path(seed, n_bars=120)
     result = fill_orders(bars, side, bracket, account)
     t = result.trades
     is_quiet = np.ones(len(bars), dtype=bool)
@@ -54,8 +54,8 @@ def test_equity_moves_only_by_the_position_and_by_fills(seed: int) -> None:
 @EXAMPLES
 @given(seeds, st.integers(min_value=2, max_value=118))
 def test_the_future_changes_nothing_before_it(seed: int, at: int) -> None:
-    bars, side, bracket, account = random_case(seed)
-    other, other_side, other_bracket, _ = random_case(seed + 1)
+    bars, side, bracket, account = random_path(seed, n_bars=120)
+    other, other_side, other_bracket, _ = random_path(seed + 1, n_bars=120)
     ratio = bars.close[at - 1] / other.close[at - 1]
     tail = {c: getattr(other, c)[at:] * (1 if c == "volume" else ratio) for c in COLUMNS}
     mixed = Bars(bars.time, *(np.append(getattr(bars, c)[:at], tail[c]) for c in COLUMNS))
@@ -76,7 +76,7 @@ def test_the_future_changes_nothing_before_it(seed: int, at: int) -> None:
 @EXAMPLES
 @given(seeds)
 def test_a_market_quoted_in_other_units_gives_the_same_trades(seed: int) -> None:
-    bars, side, bracket, account = random_case(seed)
+    bars, side, bracket, account = random_path(seed, n_bars=120)
     instrument = replace(account.instrument, tick=None, lot=None)
     small = replace(account, instrument=instrument)
     factor = 2.0**10  # exact in binary
@@ -96,7 +96,7 @@ def test_a_market_quoted_in_other_units_gives_the_same_trades(seed: int) -> None
 @EXAMPLES
 @given(seeds)
 def test_no_fill_is_better_than_its_rule_allows(seed: int) -> None:
-    bars, side, bracket, account = random_case(seed)
+    bars, side, bracket, account = random_path(seed, n_bars=120)
     t = fill_orders(bars, side, bracket, account).trades
     low, high = bars.low[t.exit_bar], bars.high[t.exit_bar]
     is_limit = t.exit_reason == int(ExitReason.TAKE_PROFIT)
