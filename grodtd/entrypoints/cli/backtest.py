@@ -22,8 +22,18 @@ if TYPE_CHECKING:
 
 # What a trader looks at first; --all shows the rest.
 HEADLINE = (
-    *("total", "cagr", "sharpe", "sharpe_hac", "sortino", "max_drawdown", "mar", "trade_count", "win_rate", "payoff"),
-    *("profit_factor", "expectancy", "exposure", "turnover", "cost_drag", "break_even_cost_bps", "ambiguous_share"),
+    *("total", "cagr", "sharpe", "sharpe_hac", "sortino", "max_drawdown", "mar", "trade_count", "trades_per_day"),
+    *(
+        "win_rate",
+        "payoff",
+        "profit_factor",
+        "expectancy",
+        "exposure",
+        "turnover",
+        "cost_drag",
+        "break_even_cost_bps",
+        "ambiguous_share",
+    ),
     *("net_pnl", "gross_pnl", "fees", "slippage_cost", "benchmark_total"),
 )
 
@@ -187,9 +197,17 @@ def _as_json(run_id: str | None, completed: Completed, report: Path | None) -> d
         "trades": trades.with_columns([trades[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in times]).to_dicts(),
         "counters": dict(completed.result.counters),
         "warnings": list(completed.warnings),
+        "stopped": _stopped(completed),
         "report": str(report) if report else None,
         "manifest": completed.manifest.as_dict(),
     }
+
+
+def _stopped(completed: Completed) -> dict[str, str] | None:
+    from grodtd.domain.bars import utc
+
+    stopped = completed.result.stopped
+    return None if stopped is None else {"at": utc(completed.result.bars.time[stopped[0]]), "reason": stopped[1]}
 
 
 def _show(run_id: str | None, completed: Completed, report: Path | None, all_metrics: bool) -> None:
@@ -216,6 +234,9 @@ def _show(run_id: str | None, completed: Completed, report: Path | None, all_met
     console.print(
         f"parameters {params}; costs {costs.venue} {costs.round_trip_bps:g} bp a round trip; {manifest.n_bars:,} bars"
     )
+    stopped = _stopped(completed)
+    if stopped is not None:
+        console.print(f"trading stopped on {stopped['at']} UTC", highlight=False)
     for code in completed.warnings:
         console.print(f"[bold yellow]{code}[/]: {WARNINGS[code]}")
     if run_id:
