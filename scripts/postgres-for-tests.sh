@@ -15,7 +15,8 @@ case ${1:-} in
     fi
     if [ ! -d "$home/data" ]; then
       install -d -o postgres -m 700 "$home"
-      runuser -u postgres -- "$bin/initdb" -D "$home/data" -A trust -U postgres --no-sync >/dev/null
+      runuser -u postgres -- "$bin/initdb" -D "$home/data" -A trust -U postgres \
+        -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null
     fi
     if ! runuser -u postgres -- "$bin/pg_ctl" -D "$home/data" status >/dev/null; then
       runuser -u postgres -- "$bin/pg_ctl" -D "$home/data" -w -l "$home/log" \

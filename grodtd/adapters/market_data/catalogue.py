@@ -102,7 +102,7 @@ class Catalogue:
             if (start_us is None or file.stem >= _month_of(start_us))
             and (end_us is None or file.stem <= _month_of(end_us - 1))
         ]
-        frame = pl.concat([_read(file) for file in wanted]) if wanted else pl.DataFrame(schema=SCHEMA)
+        frame = _read_all(wanted)
         time = frame["timestamp"].to_physical().to_numpy()
         first, last = (
             np.searchsorted(
@@ -206,6 +206,16 @@ def _month_of(time_us: int) -> str:
 
 def _shown(time_us: int | None) -> str:
     return "any time" if time_us is None else utc(time_us)
+
+
+def _read_all(files: list[Path]) -> pl.DataFrame:
+    """Read months together, in parallel; a damaged one is then named by reading them one by one."""
+    if not files:
+        return pl.DataFrame(schema=SCHEMA)
+    try:
+        return pl.read_parquet(files, hive_partitioning=False).rechunk()
+    except (OSError, pl.exceptions.PolarsError):
+        return pl.concat([_read(file) for file in files])
 
 
 def _read(file: Path) -> pl.DataFrame:
