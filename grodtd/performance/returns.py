@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from grodtd.domain.bars import DAY_S, US_PER_S, Bars, FloatArray, IntArray
+from grodtd.domain.bars import DAY_S, US_PER_S, YEAR_S, Bars, FloatArray, IntArray
 from grodtd.domain.run import RunResult
 
-_DAY_US = DAY_S * US_PER_S
+SESSIONS_PER_YEAR: Final = 252.0
+
+
+def finite(values: FloatArray) -> FloatArray:
+    """Return the values as a float64 array.
+
+    Raises
+    ------
+    ValueError
+        If one is not finite.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(sample).all():
+        at = int(np.argmin(np.isfinite(sample)))
+        raise ValueError(f"values must be finite, found {sample[at]} at position {at}")
+    return sample
+
+
+def until_ruin(returns: FloatArray) -> FloatArray:
+    """Return the returns up to the first that loses everything, which counts as -1; later ones are ignored (C7).
+
+    Raises
+    ------
+    ValueError
+        If a return is not finite.
+    """
+    sample = finite(returns)
+    is_ruin = sample <= -1.0
+    return np.maximum(sample[: int(np.argmax(is_ruin)) + 1], -1.0) if is_ruin.any() else sample
 
 
 def equity_path(result: RunResult) -> FloatArray:
@@ -22,19 +52,30 @@ def daily_equity(result: RunResult) -> tuple[IntArray, FloatArray]:
     -------
     time : int64 array, shape (n_marks,)
         Microseconds UTC. On a 24x7 calendar every midnight from the first to the last inside the run; partial days at
-        the ends have no mark (C2). On a session calendar the close of every bar, and the start.
+        the ends have no mark (C2). On a session calendar the start, and the last close of every day that has bars.
+        Bars longer than a day are marked at their closes.
     equity : float64 array, shape (n_marks,)
         Last equity at or before that time; days without bars carry the last one forward (C4).
     """
     bars = result.bars
     closes = bars.time + bars.interval_s * US_PER_S
     path = equity_path(result)
+    step = _mark_step_s(bars) * US_PER_S
     if bars.calendar == "sessions":
-        return np.concatenate((bars.time[:1], closes)), path
-    first = -(-int(bars.time[0]) // _DAY_US)
-    last = int(closes[-1]) // _DAY_US
-    midnights = np.arange(first, last + 1, dtype=np.int64) * _DAY_US
-    return midnights, path[np.searchsorted(closes, midnights, side="right")]
+        # A session belongs to the day it opens in, whenever it closes.
+        day = bars.time // (DAY_S * US_PER_S)
+        last = np.flatnonzero(np.append(day[1:] != day[:-1], True))
+        return np.concatenate((bars.time[:1], closes[last])), path[np.concatenate(([0], last + 1))]
+    # Weeks do not start at the epoch: bars longer than a day keep their own grid.
+    origin = int(bars.time[0]) % step if bars.interval_s > DAY_S else 0
+    first = -((origin - int(bars.time[0])) // step)
+    final = (int(closes[-1]) - origin) // step
+    marks = origin + np.arange(first, final + 1, dtype=np.int64) * step
+    return marks, path[np.searchsorted(closes, marks, side="right")]
+
+
+def _mark_step_s(bars: Bars) -> int:
+    return max(bars.interval_s, DAY_S)
 
 
 def daily_returns(result: RunResult) -> FloatArray:
@@ -45,13 +86,15 @@ def daily_returns(result: RunResult) -> FloatArray:
 
 
 def returns_periods_per_year(bars: Bars) -> float:
-    """Return the annual factor of `daily_returns`: 365 on a 24x7 calendar, the bars' own on a session one (C3)."""
-    return 365.0 if bars.calendar == "24x7" else bars.periods_per_year
+    """Return the annual factor of `daily_returns` (C3): 365, 252 on a session calendar; less for bars over a day."""
+    if bars.calendar == "sessions" and bars.interval_s <= DAY_S:
+        return SESSIONS_PER_YEAR
+    return YEAR_S / _mark_step_s(bars)
 
 
 def years(bars: Bars) -> float:
     """Return elapsed years of 365 days, from time stamps, not from a count of rows (C4)."""
-    return float((bars.time[-1] - bars.time[0]) / US_PER_S + bars.interval_s) / (365 * DAY_S)
+    return float((bars.time[-1] - bars.time[0]) / US_PER_S + bars.interval_s) / YEAR_S
 
 
 def coverage(bars: Bars) -> float:
@@ -62,9 +105,25 @@ def coverage(bars: Bars) -> float:
 
 
 def drawdown(path: FloatArray) -> FloatArray:
-    """Return equity over its running peak, minus one, at each point of `path`: 0 or below, same shape."""
-    peak = np.maximum.accumulate(path)
-    return np.asarray(path / peak - 1.0)
+    """Return equity over its running peak, minus one, at each point of `path`: in [-1, 0], same shape.
+
+    Parameters
+    ----------
+    path : float64 array, shape (n,)
+        Account value, starting with the initial capital (C5).
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite or below zero, or the first is not above zero.
+    """
+    sample = finite(path)
+    if sample.size and not (sample[0] > 0 and sample.min() >= 0):
+        raise ValueError(
+            f"an equity path starts above zero and never falls below it, found {sample[0]} at the start and"
+            f" {sample.min()} at the lowest; floor equity at 0 from ruin on"
+        )
+    return np.asarray(sample / np.maximum.accumulate(sample) - 1.0)
 
 
 def monthly_returns(result: RunResult) -> dict[tuple[int, int], float]:

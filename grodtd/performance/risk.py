@@ -8,9 +8,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from grodtd.domain.bars import FloatArray
-from grodtd.performance.ratios import DEVIATION_FLOOR, checked, excess_kurtosis, skewness
-from grodtd.performance.returns import drawdown
+from grodtd.domain.bars import FloatArray, IntArray
+from grodtd.performance.ratios import excess_kurtosis, skewness
+from grodtd.performance.returns import drawdown, until_ruin
 
 
 def max_drawdown(path: FloatArray) -> float:
@@ -26,6 +26,11 @@ def max_drawdown(path: FloatArray) -> float:
     float
         Fraction of the peak in [-1, 0]; 0.0 if equity never falls; nan if `path` is empty.
 
+    Raises
+    ------
+    ValueError
+        If a value is not finite or below zero, or the first is not above zero.
+
     References
     ----------
     Magdon-Ismail and Atiya, "Maximum drawdown", Risk 17(10), 2004.
@@ -35,44 +40,56 @@ def max_drawdown(path: FloatArray) -> float:
     >>> max_drawdown(np.array([100.0, 120.0, 90.0]))
     -0.25
     """
-    sample = checked(path)
-    return float(drawdown(sample).min()) if sample.size else math.nan
+    fall = drawdown(path)
+    return float(fall.min()) if fall.size else math.nan
 
 
-@dataclass(frozen=True, slots=True)
-class DrawdownTimes:
-    """Where the deepest drawdown lies and how long the longest lasted, as positions on the equity path.
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawdowns:
+    """Every drawdown of an equity path, as positions on it; position 0 is the initial capital.
 
-    `recovery` is None if the peak has not been reached again; `longest` counts from peak to recovery, or to the end
-    of the data for one still open, which counts.
+    Attributes
+    ----------
+    peak, end : int64 arrays, shape (n_drawdowns,)
+        Last point at the peak; first point back at it, or the last point of all for a drawdown still open.
+    is_open : bool
+        Whether the last one has not recovered.
+    deepest : int
+        Which of them is the deepest.
+    valley : int
+        Lowest point of the deepest.
     """
 
-    peak: int
+    peak: IntArray
+    end: IntArray
+    is_open: bool
+    deepest: int
     valley: int
-    recovery: int | None
-    longest_from: int
-    longest_to: int
+
+    @property
+    def recovery(self) -> int | None:
+        """Where the deepest is back at its peak; None if it never is."""
+        is_last = self.deepest == self.peak.size - 1
+        return None if self.is_open and is_last else int(self.end[self.deepest])
 
 
-def drawdown_times(path: FloatArray) -> DrawdownTimes | None:
-    """Return the times of the deepest and of the longest drawdown; None if equity never fell."""
-    sample = checked(path)
-    under = drawdown(sample) if sample.size else sample
-    if not (under < 0).any():
+def drawdowns(path: FloatArray) -> Drawdowns | None:
+    """Return all drawdowns of an equity path (as for `max_drawdown`); None if equity never fell."""
+    fall = drawdown(path)
+    is_under = fall < 0
+    if not is_under.any():
         return None
-    valley = int(np.argmin(under))
-    at_peak = np.flatnonzero(under >= 0)
-    peak = int(at_peak[np.searchsorted(at_peak, valley) - 1])
-    later = at_peak[at_peak > valley]
-    # Between two visits to the peak that are not neighbours lies a drawdown; the last one may still be open.
-    visits = np.append(at_peak, sample.size - 1) if at_peak[-1] != sample.size - 1 else at_peak
-    longest = int(np.argmax(np.diff(visits)))
-    return DrawdownTimes(
+    # The path starts at its peak, so going under and coming back alternate, going under first.
+    turns = np.flatnonzero(is_under[1:] != is_under[:-1])
+    is_open = bool(is_under[-1])
+    peak, end = turns[::2], turns[1::2] + 1
+    valley = int(np.argmin(fall))
+    return Drawdowns(
         peak=peak,
+        end=np.append(end, fall.size - 1) if is_open else end,
+        is_open=is_open,
+        deepest=int(np.searchsorted(peak, valley)) - 1,
         valley=valley,
-        recovery=int(later[0]) if later.size else None,
-        longest_from=int(visits[longest]),
-        longest_to=int(visits[longest + 1]),
     )
 
 
@@ -81,66 +98,88 @@ def ulcer_index(path: FloatArray) -> float:
 
     `path` starts with the initial capital, which counts as a peak but not as a bar; nan if there are no bars.
     """
-    sample = checked(path)
-    return float(np.sqrt(np.mean(drawdown(sample)[1:] ** 2))) if sample.size > 1 else math.nan
+    fall = drawdown(path)[1:]
+    return float(np.sqrt(np.mean(fall**2))) if fall.size else math.nan
 
 
 def value_at_risk(returns: FloatArray, level: float = 0.05) -> float:
     """Return the historical quantile at `level`, linear interpolation, signed: a loss is negative; nan if empty."""
-    sample = checked(returns)
+    sample = until_ruin(returns)
     return float(np.quantile(sample, level)) if sample.size else math.nan
 
 
 def value_at_risk_normal(returns: FloatArray, level: float = 0.05) -> float:
-    """Return the quantile of a normal distribution with the sample's mean and deviation (ddof 1)."""
-    sample = checked(returns)
+    """Return the quantile of a normal distribution with the sample's mean and deviation (ddof 1).
+
+    nan for fewer than two returns.
+    """
+    sample = until_ruin(returns)
     if sample.size < 2:
         return math.nan
     return float(sample.mean() + sample.std(ddof=1) * NormalDist().inv_cdf(level))
 
 
-def value_at_risk_cornish_fisher(returns: FloatArray, level: float = 0.05) -> float:
-    """Return the Cornish-Fisher quantile; nan where the expansion is not monotone and so is no quantile.
+def cornish_fisher_quantile(level: float, skew: float, excess_kurtosis: float) -> float:
+    """Return the standard quantile at `level` corrected for skewness and excess kurtosis, wherever it may lead.
+
+    Check `is_cornish_fisher_valid` first: outside its domain the expansion is not monotone and so is no quantile.
 
     References
     ----------
-    Maillard, "A user's guide to the Cornish Fisher expansion", 2012 (the domain of validity).
+    Cornish and Fisher, "Moments and cumulants in the specification of distributions", Revue de l'Institut
+    International de Statistique 5(4), 1938.
     """
-    sample = checked(returns)
-    skew, kurtosis = skewness(sample), excess_kurtosis(sample)
-    if sample.size < 2 or math.isnan(skew):
-        return math.nan
-    slope = kurtosis / 8 - skew**2 / 6
-    is_monotone = slope > 0 and (skew / 3) ** 2 - 4 * slope * (1 - kurtosis / 8 + 5 * skew**2 / 36) <= 0
-    if not (is_monotone or (skew == 0 and kurtosis == 0)):
-        return math.nan
-    return _cornish_fisher(sample, level, skew, kurtosis)
-
-
-def _cornish_fisher(sample: FloatArray, level: float, skew: float, kurtosis: float) -> float:
     z = NormalDist().inv_cdf(level)
-    z += (z**2 - 1) * skew / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skew**2 / 36
-    return float(sample.mean() + sample.std(ddof=1) * z)
+    third, fourth, squared = (z**2 - 1) / 6, (z**3 - 3 * z) / 24, (2 * z**3 - 5 * z) / 36
+    return z + third * skew + fourth * excess_kurtosis - squared * skew**2
+
+
+def is_cornish_fisher_valid(skew: float, excess_kurtosis: float) -> bool:
+    """Whether the expansion rises everywhere (Maillard, "A user's guide to the Cornish Fisher expansion", 2012)."""
+    if skew == excess_kurtosis == 0:
+        return True
+    slope = excess_kurtosis / 8 - skew**2 / 6
+    return slope > 0 and (skew / 3) ** 2 - 4 * slope * (1 - excess_kurtosis / 8 + 5 * skew**2 / 36) <= 0
+
+
+def value_at_risk_cornish_fisher(returns: FloatArray, level: float = 0.05) -> float:
+    """Return the Cornish-Fisher quantile of returns; nan outside its domain, and without variance."""
+    sample = until_ruin(returns)
+    skew, kurtosis = skewness(sample), excess_kurtosis(sample)
+    if math.isnan(skew) or not is_cornish_fisher_valid(skew, kurtosis):
+        return math.nan
+    return float(sample.mean() + sample.std(ddof=1) * cornish_fisher_quantile(level, skew, kurtosis))
 
 
 def expected_shortfall(returns: FloatArray, level: float = 0.05) -> float:
     """Return the mean of the returns at or below the historical value at risk; nan if empty."""
-    sample = checked(returns)
+    sample = until_ruin(returns)
     return float(sample[sample <= value_at_risk(sample, level)].mean()) if sample.size else math.nan
 
 
+def expected_shortfall_normal(returns: FloatArray, level: float = 0.05) -> float:
+    """Return the expected shortfall of a normal distribution with the sample's mean and deviation (ddof 1).
+
+    nan for fewer than two returns.
+    """
+    sample = until_ruin(returns)
+    if sample.size < 2:
+        return math.nan
+    normal = NormalDist()
+    return float(sample.mean() - sample.std(ddof=1) * normal.pdf(normal.inv_cdf(level)) / level)
+
+
 def expected_shortfall_coherent(returns: FloatArray, level: float = 0.05) -> float:
-    """Return the mean of exactly the worst `level` share, the last one counted in part (Acerbi and Tasche, 2002)."""
-    sample = np.sort(checked(returns))
+    """Return the mean of exactly the worst `level` share, the last one counted in part; nan if empty.
+
+    References
+    ----------
+    Acerbi and Tasche, "On the coherence of expected shortfall", Journal of Banking and Finance 26(7), 2002.
+    """
+    sample = np.sort(until_ruin(returns))
     share = sample.size * level
     whole = math.floor(share)
     if share <= 0:
         return math.nan
     part = (share - whole) * sample[whole] if share > whole else 0.0
     return float((sample[:whole].sum() + part) / share)
-
-
-def has_variance(returns: FloatArray) -> bool:
-    """Whether the returns vary by more than rounding noise."""
-    sample = checked(returns)
-    return bool(sample.size > 1 and sample.std(ddof=1) >= DEVIATION_FLOOR)

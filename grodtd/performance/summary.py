@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from grodtd.domain.bars import US_PER_S, FloatArray
+from grodtd.domain.bars import US_PER_S, YEAR_S, FloatArray
 from grodtd.domain.market import BPS
 from grodtd.domain.run import Metric, Reason, RunResult, Trades
 from grodtd.performance import ratios, risk
@@ -59,15 +59,21 @@ METRICS: Final[dict[str, MetricInfo]] = {
     "max_drawdown_peak_to_valley_s": MetricInfo("Deepest drawdown: peak to valley", "s", "risk", False),
     "max_drawdown_valley_to_recovery_s": MetricInfo("Deepest drawdown: valley to recovery", "s", "risk", False),
     "max_drawdown_peak_to_recovery_s": MetricInfo("Deepest drawdown: peak to recovery", "s", "risk", False),
+    "max_drawdown_peak_to_valley_bars": MetricInfo("Deepest drawdown: peak to valley", "bars", "risk", False),
+    "max_drawdown_valley_to_recovery_bars": MetricInfo("Deepest drawdown: valley to recovery", "bars", "risk", False),
+    "max_drawdown_peak_to_recovery_bars": MetricInfo("Deepest drawdown: peak to recovery", "bars", "risk", False),
     "longest_drawdown_s": MetricInfo("Longest drawdown, an open one counted to the end", "s", "risk", False),
     "longest_drawdown_bars": MetricInfo("Longest drawdown in bars", "bars", "risk", False),
     "ulcer": MetricInfo("Ulcer index: root mean square drawdown", "fraction", "risk", False),
     "var_5": MetricInfo("Daily value at risk 5 %, historical", "fraction", "risk", True),
     "var_1": MetricInfo("Daily value at risk 1 %, historical", "fraction", "risk", True),
     "var_5_normal": MetricInfo("Daily value at risk 5 %, normal", "fraction", "risk", True),
+    "var_1_normal": MetricInfo("Daily value at risk 1 %, normal", "fraction", "risk", True),
     "var_5_cornish_fisher": MetricInfo("Daily value at risk 5 %, Cornish-Fisher", "fraction", "risk", True),
+    "var_1_cornish_fisher": MetricInfo("Daily value at risk 1 %, Cornish-Fisher", "fraction", "risk", True),
     "es_5": MetricInfo("Daily expected shortfall 5 %", "fraction", "risk", True),
     "es_1": MetricInfo("Daily expected shortfall 1 %", "fraction", "risk", True),
+    "es_5_normal": MetricInfo("Daily expected shortfall 5 %, normal", "fraction", "risk", True),
     "es_5_coherent": MetricInfo("Daily expected shortfall 5 %, exact share", "fraction", "risk", True),
     "skew": MetricInfo("Skewness of daily returns", "ratio", "risk", True),
     "excess_kurtosis": MetricInfo("Excess kurtosis of daily returns, normal 0", "ratio", "risk"),
@@ -91,7 +97,7 @@ METRICS: Final[dict[str, MetricInfo]] = {
     "cost_drag": MetricInfo("Costs a year over mean equity", "fraction", "costs", False),
     "break_even_cost_bps": MetricInfo("Cost per side at which the result is zero", "bps", "costs", True),
     "turnover": MetricInfo("Traded notional a year over mean equity, two-sided", "ratio", "costs"),
-    "exposure": MetricInfo("Share of time with a position", "fraction", "run"),
+    "exposure": MetricInfo("Share of bars with a position", "fraction", "run"),
     "gross_exposure": MetricInfo("Mean position over equity", "fraction", "run"),
     "years": MetricInfo("Elapsed years of 365 days", "years", "run"),
     "coverage": MetricInfo("Bars there are over bars there should be", "fraction", "run", True),
@@ -108,7 +114,13 @@ def metric_table(result: RunResult, *, rf_annual: float = 0.0, until_bar: int | 
     rf_annual : float
         Annual risk-free rate as a fraction, for Sharpe ratios and UPI.
     until_bar : int, optional
-        Judge only the bars up to and including this one, for example to where trading stopped.
+        Judge only the bars up to and including this one, for example to where trading stopped. A trade still open
+        there counts in equity but not among the trades.
+
+    Raises
+    ------
+    ValueError
+        If the run has no bars, or no bar `until_bar`.
 
     Notes
     -----
@@ -116,7 +128,11 @@ def metric_table(result: RunResult, *, rf_annual: float = 0.0, until_bar: int | 
     statistics from closed trades, net of costs. Samples below the minimum of C8 are flagged `low_sample`, below a third
     of it null with `too_few_obs`.
     """
+    if not len(result.bars):
+        raise ValueError("a run without bars has no metrics")
     if until_bar is not None:
+        if not 0 <= until_bar < len(result.bars):
+            raise ValueError(f"until_bar must be a bar of the run, 0 to {len(result.bars) - 1}, found {until_bar}")
         result = _until(result, until_bar)
     found = {
         **_of_returns(result, rf_annual),
@@ -152,120 +168,118 @@ def _metric(value: float, reason: Reason, *, n: float = math.inf, minimum: float
 
 
 def _of_returns(result: RunResult, rf_annual: float) -> dict[str, Metric]:
-    bars, initial = result.bars, result.account.initial_capital
-    sample = daily_returns(result)
-    periods = returns_periods_per_year(bars)
-    days = sample.size
-    elapsed = years(bars)
-    total = float(result.equity[-1] / initial - 1.0)
+    bars, path = result.bars, equity_path(result)
+    sample, periods = daily_returns(result), returns_periods_per_year(bars)
+    total = float(path[-1] / path[0] - 1.0)
+    # A ruined account has a value for everything, but not one to compare with: it says so.
+    note = str(Reason.RUIN) if total <= -1.0 else ""
+    cagr = _cagr(total, years(bars), note)
 
-    def ratio(compute: Callable[[FloatArray], float], reason: Reason, minimum: float = RATIO_DAYS_MIN) -> Metric:
-        value = compute(sample) if days else math.nan
-        return _metric(value, reason, n=days, minimum=minimum)
+    def ratio(value: float, reason: Reason, minimum: float = RATIO_DAYS_MIN) -> Metric:
+        return _metric(value, reason, n=sample.size, minimum=minimum)
 
-    def tail(compute: Callable[[FloatArray, float], float], level: float, reason: Reason) -> Metric:
-        value = compute(sample, level) if days else math.nan
-        return _metric(value, reason, n=days * level, minimum=TAIL_OBSERVATIONS_MIN)
+    def tail(value: float, level: float, reason: Reason = Reason.TOO_FEW_OBS) -> Metric:
+        return _metric(value, reason, n=sample.size * level, minimum=TAIL_OBSERVATIONS_MIN)
 
-    growth = ratios.cagr(total, elapsed)
-    cagr = (
-        Metric(growth, extrapolated=elapsed < 1.0)
-        if elapsed * 365 >= RATIO_DAYS_MIN
-        else Metric(None, Reason.TOO_FEW_OBS)
-    )
-    flat, no_losses = Reason.ZERO_VARIANCE, Reason.NO_LOSSES
-    varies = days > 1 and risk.has_variance(sample)
-    path = equity_path(result)
+    def over_drawdown(compute: Callable[[float], float]) -> Metric:
+        if cagr.value is None:
+            return cagr
+        return replace(_metric(compute(cagr.value), Reason.NO_DRAWDOWN), extrapolated=cagr.extrapolated)
+
+    flat, no_losses, outside = Reason.ZERO_VARIANCE, Reason.NO_LOSSES, Reason.OUTSIDE_DOMAIN
+    skew = ratio(ratios.skewness(sample), flat)
+    no_cornish_fisher = flat if skew.reason is flat else outside
     return {
-        "total": Metric(total),
+        "total": Metric(total, note=note),
         "cagr": cagr,
-        "benchmark_total": Metric(float(buy_and_hold(bars, initial)[-1] / initial - 1.0)),
-        "sharpe": ratio(lambda r: ratios.sharpe_ratio(r, periods_per_year=periods, rf_annual=rf_annual), flat),
+        "benchmark_total": Metric(float(buy_and_hold(bars, path[0])[-1] / path[0] - 1.0)),
+        "sharpe": ratio(ratios.sharpe_ratio(sample, periods_per_year=periods, rf_annual=rf_annual), flat),
         "sharpe_hac": ratio(
-            lambda r: ratios.sharpe_ratio_hac(r, periods_per_year=periods, rf_annual=rf_annual), flat, HAC_DAYS_MIN
+            ratios.sharpe_ratio_hac(sample, periods_per_year=periods, rf_annual=rf_annual), flat, HAC_DAYS_MIN
         ),
-        "sortino": ratio(lambda r: ratios.sortino_ratio(r, periods_per_year=periods), no_losses if varies else flat),
-        "mar": _over(cagr, abs(risk.max_drawdown(path))),
-        "omega": ratio(ratios.omega_ratio, no_losses if varies else flat),
-        "upi": _over(cagr, risk.ulcer_index(path), less=rf_annual),
-        "tail_ratio": ratio(ratios.tail_ratio, flat),
-        "vol": ratio(lambda r: ratios.volatility(r, periods_per_year=periods), flat),
-        "var_5": tail(risk.value_at_risk, 0.05, flat),
-        "var_1": tail(risk.value_at_risk, 0.01, flat),
-        "var_5_normal": tail(risk.value_at_risk_normal, 0.05, flat),
-        "var_5_cornish_fisher": tail(
-            risk.value_at_risk_cornish_fisher, 0.05, Reason.OUTSIDE_DOMAIN if varies else flat
+        "sortino": ratio(ratios.sortino_ratio(sample, periods_per_year=periods), no_losses),
+        "mar": over_drawdown(lambda growth: ratios.mar_ratio(growth, risk.max_drawdown(path))),
+        "omega": ratio(ratios.omega_ratio(sample), no_losses),
+        "upi": over_drawdown(
+            lambda growth: ratios.ulcer_performance_index(growth, risk.ulcer_index(path), rf_annual=rf_annual)
         ),
-        "es_5": tail(risk.expected_shortfall, 0.05, flat),
-        "es_1": tail(risk.expected_shortfall, 0.01, flat),
-        "es_5_coherent": tail(risk.expected_shortfall_coherent, 0.05, flat),
-        "skew": ratio(ratios.skewness, flat),
-        "excess_kurtosis": ratio(ratios.excess_kurtosis, flat),
+        "tail_ratio": ratio(ratios.tail_ratio(sample), no_losses),
+        "vol": ratio(ratios.volatility(sample, periods_per_year=periods), Reason.TOO_FEW_OBS),
+        "var_5": tail(risk.value_at_risk(sample, 0.05), 0.05),
+        "var_1": tail(risk.value_at_risk(sample, 0.01), 0.01),
+        "var_5_normal": tail(risk.value_at_risk_normal(sample, 0.05), 0.05),
+        "var_1_normal": tail(risk.value_at_risk_normal(sample, 0.01), 0.01),
+        "var_5_cornish_fisher": tail(risk.value_at_risk_cornish_fisher(sample, 0.05), 0.05, no_cornish_fisher),
+        "var_1_cornish_fisher": tail(risk.value_at_risk_cornish_fisher(sample, 0.01), 0.01, no_cornish_fisher),
+        "es_5": tail(risk.expected_shortfall(sample, 0.05), 0.05),
+        "es_1": tail(risk.expected_shortfall(sample, 0.01), 0.01),
+        "es_5_normal": tail(risk.expected_shortfall_normal(sample, 0.05), 0.05),
+        "es_5_coherent": tail(risk.expected_shortfall_coherent(sample, 0.05), 0.05),
+        "skew": skew,
+        "excess_kurtosis": ratio(ratios.excess_kurtosis(sample), flat),
     }
 
 
-def _over(cagr: Metric, fall: float, less: float = 0.0) -> Metric:
-    """CAGR (less the risk-free rate) over a measure of drawdown."""
-    if cagr.value is None:
-        return cagr
-    if fall <= 0:
-        return Metric(None, Reason.NO_DRAWDOWN)
-    return Metric((cagr.value - less) / fall, extrapolated=cagr.extrapolated)
+def _cagr(total: float, elapsed: float, note: str) -> Metric:
+    # Half a second of slack: 30 days divided by a year and multiplied again need not be 30 days.
+    is_short = elapsed < RATIO_DAYS_MIN / 365 - 0.5 / YEAR_S
+    if is_short and not note:
+        return Metric(None, Reason.TOO_FEW_OBS)
+    found = _metric(ratios.cagr(total, elapsed), Reason.OUTSIDE_DOMAIN)
+    return replace(found, extrapolated=elapsed < 1.0 and not note, note=note)
 
 
 def _of_drawdowns(result: RunResult) -> dict[str, Metric]:
-    path = equity_path(result)
-    bars = result.bars
-    times = risk.drawdown_times(path)
+    path, bars = equity_path(result), result.bars
     found = {"max_drawdown": Metric(risk.max_drawdown(path)), "ulcer": Metric(risk.ulcer_index(path))}
-    if times is None:
+    falls = risk.drawdowns(path)
+    if falls is None:
         none = Metric(None, Reason.NO_DRAWDOWN)
-        return found | {name: none for name in METRICS if "drawdown_" in name and name not in found}
-
+        return found | {name: none for name in METRICS if "drawdown_" in name}
     # Point 0 of the path is the start of the first bar, point i the close of bar i - 1.
-    def seconds(start: int, end: int) -> Metric:
-        at = [
-            bars.time[0] if point == 0 else bars.time[point - 1] + bars.interval_s * US_PER_S for point in (start, end)
-        ]
-        return Metric(float(at[1] - at[0]) / US_PER_S)
-
-    open_ended = Metric(None, Reason.NOT_RECOVERED)
+    time = np.concatenate((bars.time[:1], bars.time + bars.interval_s * US_PER_S))
+    peak, valley, recovery = int(falls.peak[falls.deepest]), falls.valley, falls.recovery
+    for name, start, end in (
+        ("peak_to_valley", peak, valley),
+        ("valley_to_recovery", valley, recovery),
+        ("peak_to_recovery", peak, recovery),
+    ):
+        if end is None:
+            seconds = count = Metric(None, Reason.NOT_RECOVERED)
+        else:
+            seconds, count = Metric(float(time[end] - time[start]) / US_PER_S), Metric(float(end - start))
+        found |= {f"max_drawdown_{name}_s": seconds, f"max_drawdown_{name}_bars": count}
+    # Where bars are missing the longest in time need not be the longest in bars.
     return found | {
-        "max_drawdown_peak_to_valley_s": seconds(times.peak, times.valley),
-        "max_drawdown_valley_to_recovery_s": (
-            open_ended if times.recovery is None else seconds(times.valley, times.recovery)
-        ),
-        "max_drawdown_peak_to_recovery_s": (
-            open_ended if times.recovery is None else seconds(times.peak, times.recovery)
-        ),
-        "longest_drawdown_s": seconds(times.longest_from, times.longest_to),
-        "longest_drawdown_bars": Metric(float(times.longest_to - times.longest_from)),
+        "longest_drawdown_s": Metric(float((time[falls.end] - time[falls.peak]).max()) / US_PER_S),
+        "longest_drawdown_bars": Metric(float((falls.end - falls.peak).max())),
     }
 
 
 def _of_trades(trades: Trades) -> dict[str, Metric]:
     pnl, n = trades.pnl, len(trades)
 
-    def statistic(value: float, reason: Reason) -> Metric:
+    def statistic(value: float, reason: Reason = Reason.NO_TRADES) -> Metric:
         return Metric(None, Reason.NO_TRADES) if n == 0 else _metric(value, reason, n=n, minimum=TRADES_MIN)
 
-    has_wins, has_losses = bool((pnl > 0).any()), bool((pnl < 0).any())
-    one_sided = Reason.NO_LOSSES if has_wins else Reason.NO_WINS
-    initial_risk = np.abs(trades.entry_price - trades.stop) * trades.qty + trades.fees
-    has_stops = n > 0 and bool((initial_risk > 0).all())
-    in_risk = float((pnl / initial_risk).mean()) if has_stops else math.nan
+    def share(chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Metric:
+        """A fact about these trades, not an estimate about others: true for one trade too."""
+        return Metric(float(chosen.mean())) if n else Metric(None, Reason.NO_TRADES)
+
+    no_wins, no_losses, flat = Reason.NO_WINS, Reason.NO_LOSSES, Reason.ZERO_VARIANCE
+    in_risk = trade_statistics.expectancy_r(pnl, trade_statistics.initial_risk(trades))
     return {
-        "win_rate": statistic(trade_statistics.win_rate(pnl), Reason.NO_TRADES),
-        "profit_factor": statistic(trade_statistics.profit_factor(pnl), Reason.NO_LOSSES),
-        "avg_win": statistic(trade_statistics.average_win(pnl), Reason.NO_WINS),
-        "avg_loss": statistic(trade_statistics.average_loss(pnl), Reason.NO_LOSSES),
-        "payoff": statistic(trade_statistics.payoff_ratio(pnl) if has_wins and has_losses else math.nan, one_sided),
-        "expectancy": statistic(trade_statistics.expectancy(pnl), Reason.NO_TRADES),
+        "win_rate": statistic(trade_statistics.win_rate(pnl)),
+        "profit_factor": statistic(trade_statistics.profit_factor(pnl), no_losses),
+        "avg_win": statistic(trade_statistics.average_win(pnl), no_wins),
+        "avg_loss": statistic(trade_statistics.average_loss(pnl), no_losses),
+        "payoff": statistic(trade_statistics.payoff_ratio(pnl), no_losses if (pnl > 0).any() else no_wins),
+        "expectancy": statistic(trade_statistics.expectancy(pnl)),
         "expectancy_r": statistic(in_risk, Reason.NO_STOP),
-        "sqn": statistic(trade_statistics.system_quality_number(pnl), Reason.ZERO_VARIANCE),
-        "sqn_100": statistic(trade_statistics.system_quality_number(pnl, trades_max=100), Reason.ZERO_VARIANCE),
-        "ambiguous_share": statistic(float(trades.ambiguous.mean()) if n else math.nan, Reason.NO_TRADES),
-        "capped_share": statistic(float(trades.capped.mean()) if n else math.nan, Reason.NO_TRADES),
+        "sqn": statistic(trade_statistics.system_quality_number(pnl), flat),
+        "sqn_100": statistic(trade_statistics.system_quality_number(pnl, trades_max=100), flat),
+        "ambiguous_share": share(trades.ambiguous),
+        "capped_share": share(trades.capped),
     }
 
 

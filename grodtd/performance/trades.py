@@ -7,31 +7,33 @@ import math
 import numpy as np
 
 from grodtd.domain.bars import FloatArray
-from grodtd.performance.ratios import DEVIATION_FLOOR, checked
+from grodtd.domain.run import Trades
+from grodtd.performance.ratios import DEVIATION_FLOOR
+from grodtd.performance.returns import finite
 
 
 def profit_factor(pnl: FloatArray) -> float:
     """Return money won over money lost, net of costs; nan if nothing was lost."""
-    sample = checked(pnl)
+    sample = finite(pnl)
     lost = -sample[sample < 0].sum()
     return float(sample[sample > 0].sum() / lost) if lost > 0 else math.nan
 
 
 def win_rate(pnl: FloatArray) -> float:
     """Return the share of trades that won; break-even trades count as not won; nan without trades."""
-    sample = checked(pnl)
+    sample = finite(pnl)
     return float((sample > 0).mean()) if sample.size else math.nan
 
 
 def average_win(pnl: FloatArray) -> float:
     """Return the mean profit of winning trades; nan if there are none."""
-    sample = checked(pnl)
+    sample = finite(pnl)
     return float(sample[sample > 0].mean()) if (sample > 0).any() else math.nan
 
 
 def average_loss(pnl: FloatArray) -> float:
     """Return the mean profit of losing trades, below zero; nan if there are none."""
-    sample = checked(pnl)
+    sample = finite(pnl)
     return float(sample[sample < 0].mean()) if (sample < 0).any() else math.nan
 
 
@@ -42,18 +44,38 @@ def payoff_ratio(pnl: FloatArray) -> float:
 
 def expectancy(pnl: FloatArray) -> float:
     """Return the mean net profit of a trade; nan without trades."""
-    sample = checked(pnl)
+    sample = finite(pnl)
     return float(sample.mean()) if sample.size else math.nan
 
 
 def system_quality_number(pnl: FloatArray, *, trades_max: int | None = None) -> float:
-    """Return sqrt(n) * mean / deviation (ddof 1), n at most `trades_max`; nan without variance (Tharp)."""
-    sample = checked(pnl)
+    """Return sqrt(n) * mean / deviation (ddof 1), n at most `trades_max`; nan without variance.
+
+    References
+    ----------
+    Tharp, "The definitive guide to position sizing", 2008.
+    """
+    sample = finite(pnl)
+    # Money has no natural scale: what is rounding noise depends on the size of the trades.
+    noise = DEVIATION_FLOOR * np.abs(sample).max(initial=0.0)
     deviation = sample.std(ddof=1) if sample.size > 1 else 0.0
-    if deviation < DEVIATION_FLOOR:
+    if deviation <= noise:
         return math.nan
     n = sample.size if trades_max is None else min(sample.size, trades_max)
     return float(math.sqrt(n) * sample.mean() / deviation)
+
+
+def initial_risk(trades: Trades) -> FloatArray:
+    """Return what each trade loses if its first stop is hit at its level, fees included; nan without a stop."""
+    return np.asarray(np.abs(trades.entry_price - trades.stop) * trades.qty + trades.fees)
+
+
+def expectancy_r(pnl: FloatArray, risk: FloatArray) -> float:
+    """Return the mean net profit in units of the initial risk; nan without trades or if any trade has no risk."""
+    sample = finite(pnl)
+    if not (sample.size and (risk > 0).all()):  # nan is not above zero
+        return math.nan
+    return float((sample / risk).mean())
 
 
 def excursions(

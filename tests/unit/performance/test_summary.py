@@ -2,267 +2,302 @@
 
 from __future__ import annotations
 
-import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from grodtd.domain.bars import Bars, FloatArray
-from grodtd.domain.market import Account, Costs, Instrument
-from grodtd.domain.run import COUNTERS, ExitReason, Metric, Reason, RunResult, Trades
-from grodtd.performance import ratios, risk, trades
-from grodtd.performance.returns import daily_equity, daily_returns, monthly_returns
-from grodtd.performance.summary import METRICS, metric_table
+from grodtd.domain.bars import FloatArray
+from grodtd.domain.run import Metric, Reason, RunResult
+from grodtd.performance.summary import METRICS, metric_table, under_water
+from tests.unit.performance.runs import DAY_US, daily_run, run_of, trades_of
 
 ROOT = Path(__file__).resolve().parents[3]
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
+REASONS = {str(reason) for reason in Reason}
 
 
-def no_trades() -> Trades:
-    return trades_of(np.empty(0))
-
-
-def trades_of(pnl: FloatArray) -> Trades:
-    """Long trades of one unit from 100 whose net profit is `pnl`, fee 0, stop 98, one a bar."""
-    n = pnl.size
-    full = np.full
-    return Trades(
-        decision_bar=np.arange(n),
-        entry_bar=np.arange(n) + 1,
-        exit_bar=np.arange(n) + 1,
-        side=np.ones(n, dtype=np.int8),
-        qty=np.ones(n),
-        entry_ref=full(n, 100.0),
-        exit_ref=100.0 + pnl,
-        entry_price=full(n, 100.0),
-        exit_price=100.0 + pnl,
-        entry_fee=np.zeros(n),
-        exit_fee=np.zeros(n),
-        stop=full(n, 98.0),
-        target=full(n, math.nan),
-        exit_reason=full(n, int(ExitReason.SIGNAL), dtype=np.int8),
-        ambiguous=np.zeros(n, dtype=np.bool_),
-        capped=np.zeros(n, dtype=np.bool_),
+def documented() -> list[tuple[str, str, str, set[str]]]:
+    """(name, what it is, unit, reasons for null) of each row of docs/metrics.md."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+?) \| (\w+) \| .+? \| (.+?) \|$",
+        (ROOT / "docs" / "metrics.md").read_text(),
+        re.MULTILINE,
     )
+    return [(name, what, unit, set(re.findall(r"`(\w+)`", why)) & REASONS) for name, what, unit, why in rows]
 
 
-def run_of(equity: FloatArray, *, start_us: int = 0, made: Trades | None = None, capital: float = 100.0) -> RunResult:
-    """Hourly bars at a price of 100 with a given equity curve."""
-    n = equity.size
-    price = np.full(n, 100.0)
-    bars = Bars(start_us + np.arange(n) * HOUR_US, price, price, price, price, np.ones(n), timeframe="1h")
-    return RunResult(
-        bars=bars,
-        account=Account(Instrument("v", "s"), Costs(), initial_capital=capital),
-        equity=equity,
-        qty=np.zeros(n),
-        held=np.zeros(n, dtype=np.bool_),
-        trades=no_trades() if made is None else made,
-        counters=dict.fromkeys(COUNTERS, 0),
-    )
+def _random_returns(days: int, seed: int = 0) -> FloatArray:
+    return np.random.default_rng(seed).normal(1e-4, 0.01, days)
 
 
-def test_registry_table_and_documentation_name_the_same_metrics() -> None:
-    table = metric_table(run_of(np.full(48, 100.0)))
-    assert list(table) == list(METRICS)
-    documented = re.findall(r"^\| `([a-z0-9_]+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
-    assert documented == list(METRICS)
+def _with_spike() -> FloatArray:
+    returns = _random_returns(600)
+    returns[300] = 0.5
+    return returns
 
 
-def test_daily_marks_are_midnights_and_partial_days_are_left_out() -> None:
-    # From 12:00, three days of hours: equity grows by 1 an hour. Midnights at hours 12, 36, 60 hold 112, 136, 160.
-    result = run_of(100.0 + np.arange(1, 73), start_us=12 * HOUR_US)
-    time, equity = daily_equity(result)
-    assert (time // HOUR_US).tolist() == [24, 48, 72]
-    assert equity.tolist() == [112.0, 136.0, 160.0]
-    assert daily_returns(result) == pytest.approx([24 / 112, 24 / 136])
-    assert metric_table(result)["total"].value == pytest.approx(0.72)  # 172 / 100 - 1: whole span
+WINS, LOSSES = np.linspace(1, 2, 40), -np.linspace(1, 2, 40)
+TROUBLES: dict[str, RunResult] = {
+    "one bar": run_of(np.array([100.0])),
+    "one winning trade": run_of(np.array([100.0, 101.0]), pnl=np.ones(1)),
+    "inside a day": run_of(np.array([90.0, 94.5, 96.39])),
+    "nine days": daily_run(_random_returns(9)),
+    "nothing traded": daily_run(np.zeros(600)),
+    "constant gain": daily_run(np.full(600, 1e-4)),
+    "constant loss": daily_run(np.full(600, -1e-4)),
+    "ordinary": daily_run(_random_returns(600)),
+    "one huge day": daily_run(_with_spike()),
+    "not recovered": daily_run(np.append(_random_returns(600), -0.9)),
+    "only wins": run_of(np.linspace(100, 160, 60), pnl=WINS),
+    "only losses": run_of(np.linspace(100, 40, 60), pnl=LOSSES),
+    "equal trades": run_of(np.full(60, 100.0), pnl=np.ones(40)),
+    "break-even trades": run_of(np.full(60, 100.0), pnl=np.zeros(40)),
+    "no stops": run_of(np.full(60, 100.0), made=trades_of(np.ones(40), stop=np.nan)),
+    "ruin": daily_run(np.append(_random_returns(600), [-1.0, 0.0])),
+    "ruin at once": run_of(np.zeros(48), pnl=-np.full(1, 100.0)),
+    "beyond any number": daily_run(np.append(-0.01, np.full(30, 1e3))),
+    "gaps": run_of(np.linspace(101, 160, 60), time=np.arange(60) * 3 * DAY_US),
+}
 
 
-def test_a_run_from_midnight_starts_from_the_initial_capital() -> None:
-    result = run_of(np.linspace(101, 148, 48))
-    assert daily_equity(result)[1].tolist() == [100.0, 124.0, 148.0]
+def test_a_metric_is_null_for_the_documented_reasons_and_for_no_other() -> None:
+    found: dict[str, set[str]] = {name: set() for name in METRICS}
+    for result in TROUBLES.values():
+        for name, metric in metric_table(result).items():
+            found[name] |= {str(metric.reason)} - {"None"}
+    assert found == {name: reasons for name, _, _, reasons in documented()}
 
 
-def test_a_missing_day_carries_the_last_equity_forward() -> None:
-    base = run_of(100.0 + np.arange(1.0, 25.0))
-    time = np.append(base.bars.time[:12], base.bars.time[12:] + 48 * HOUR_US)
-    shifted = Bars(time, *(getattr(base.bars, c) for c in ("open", "high", "low", "close", "volume")), timeframe="1h")
-    result = replace(base, bars=shifted)
-    # Half a day, 48 hours of nothing, half a day: midnights at 0, 24, 48, 72 hours.
-    assert daily_equity(result)[1].tolist() == [100.0, 112.0, 112.0, 124.0]
-    assert metric_table(result)["coverage"].value == pytest.approx(24 / 72)
-
-
-def test_months_are_calendar_months() -> None:
-    # 1970-01-01 + 31 days of hours: the last bar of January closes at midnight and is January's.
-    result = run_of(100.0 + np.arange(1, 32 * 24 + 1))
-    assert monthly_returns(result) == {(1970, 1): pytest.approx(7.44), (1970, 2): pytest.approx(24 / 844)}
+def test_registry_table_and_documentation_agree() -> None:
+    assert len(METRICS) == 57
+    for result in TROUBLES.values():
+        assert list(metric_table(result)) == list(METRICS)
+    assert [row[:3] for row in documented()] == [(n, info.description, info.unit) for n, info in METRICS.items()]
 
 
 def test_nothing_traded_is_null_with_the_reason_never_infinity() -> None:
-    table = metric_table(run_of(np.full(60 * 24, 100.0)))
-    assert table["total"] == Metric(0.0)
-    assert table["sharpe"].reason is Reason.ZERO_VARIANCE
-    assert table["sortino"].reason is Reason.ZERO_VARIANCE
-    assert table["mar"].reason is Reason.NO_DRAWDOWN
+    table = metric_table(TROUBLES["nothing traded"])
+    assert table["total"] == table["vol"] == table["var_5"] == table["ulcer"] == Metric(0.0)
+    assert table["sharpe"].reason is table["sharpe_hac"].reason is table["skew"].reason is Reason.ZERO_VARIANCE
+    assert table["sortino"].reason is table["omega"].reason is Reason.NO_LOSSES
+    assert table["mar"].reason is table["upi"].reason is Reason.NO_DRAWDOWN
     assert table["win_rate"].reason is table["profit_factor"].reason is Reason.NO_TRADES
     assert table["break_even_cost_bps"].reason is Reason.NO_TRADES
-    assert table["trade_count"].value == 0
-
-
-def test_minimum_samples() -> None:
-    rng = np.random.default_rng(0)
-
-    def table_of(days: int) -> dict[str, Metric]:
-        return metric_table(run_of(100 * np.exp(np.cumsum(rng.normal(0, 1e-3, days * 24)))))
-
-    assert table_of(9)["sharpe"].reason is Reason.TOO_FEW_OBS  # below a third of 30
-    assert table_of(10)["sharpe"].low_sample
-    assert not table_of(30)["sharpe"].low_sample
-    assert table_of(29)["sharpe_hac"].reason is Reason.TOO_FEW_OBS  # below a third of 90
-    assert table_of(29)["cagr"].reason is Reason.TOO_FEW_OBS
-    assert table_of(30)["cagr"].extrapolated
-    assert table_of(33)["var_5"].reason is Reason.TOO_FEW_OBS  # 33 * .05 = 1.65 < 5 / 3
-    assert table_of(40)["var_5"].low_sample
-    assert not table_of(100)["var_5"].low_sample
-    assert not table_of(366)["cagr"].extrapolated
+    assert table["trade_count"] == table["exposure"] == table["turnover"] == Metric(0.0)
 
 
 @pytest.mark.parametrize(
-    ("pnl", "metric", "reason"),
+    ("name", "days_null", "days_low", "days_full"),
     [
-        (np.linspace(1, 2, 40), "profit_factor", Reason.NO_LOSSES),
-        (np.linspace(1, 2, 40), "payoff", Reason.NO_LOSSES),
-        (np.linspace(1, 2, 40), "avg_loss", Reason.NO_LOSSES),
-        (-np.linspace(1, 2, 40), "avg_win", Reason.NO_WINS),
-        (-np.linspace(1, 2, 40), "payoff", Reason.NO_WINS),
+        ("sharpe", 9, 10, 30),
+        ("sortino", 9, 10, 30),
+        ("vol", 9, 10, 30),
+        ("skew", 9, 10, 30),
+        ("sharpe_hac", 29, 30, 90),
+        ("var_5", 33, 34, 100),
+        ("es_5_coherent", 33, 34, 100),
+        ("var_1", 166, 167, 500),
+    ],
+)
+def test_minimum_samples_of_days(name: str, days_null: int, days_low: int, days_full: int) -> None:
+    assert metric_table(daily_run(_random_returns(days_null)))[name].reason is Reason.TOO_FEW_OBS
+    for days, is_low in ((days_low, True), (days_full - 1, True), (days_full, False)):
+        metric = metric_table(daily_run(_random_returns(days)))[name]
+        assert metric.value is not None
+        assert metric.low_sample is is_low
+
+
+def test_growth_is_null_under_thirty_days_and_extrapolated_under_a_year() -> None:
+    assert metric_table(daily_run(np.full(29, 1e-3)))["cagr"].reason is Reason.TOO_FEW_OBS
+    for days in (30, 364):
+        growth = metric_table(daily_run(np.full(days, 1e-3)))["cagr"]
+        assert growth.value == pytest.approx(1.001**365 - 1)
+        assert growth.extrapolated
+    assert not metric_table(daily_run(np.full(365, 1e-3)))["cagr"].extrapolated
+    table = metric_table(daily_run(_random_returns(100)))
+    assert table["mar"].extrapolated
+    assert table["upi"].extrapolated
+
+
+def test_minimum_samples_of_trades() -> None:
+    def table_of(n: int) -> dict[str, Metric]:
+        return metric_table(run_of(np.full(60, 100.0), pnl=np.resize([2.0, -1.0], n)))
+
+    names = (
+        "win_rate",
+        "profit_factor",
+        "avg_win",
+        "avg_loss",
+        "payoff",
+        "expectancy",
+        "expectancy_r",
+        "sqn",
+        "sqn_100",
+    )
+    nine, ten, thirty = table_of(9), table_of(10), table_of(30)
+    for name in names:
+        assert nine[name].reason is Reason.TOO_FEW_OBS
+        assert ten[name].low_sample
+        assert thirty[name].value is not None
+        assert not thirty[name].low_sample
+    # Shares are facts about the trades there were, so one trade is enough to warn of an ambiguous exit.
+    one = trades_of(np.ones(1))
+    table = metric_table(run_of(np.full(3, 100.0), made=replace(one, ambiguous=np.array([True]))))
+    assert table["ambiguous_share"] == Metric(1.0)
+    assert table["capped_share"] == Metric(0.0)
+
+
+@pytest.mark.parametrize(
+    ("pnl", "name", "reason"),
+    [
+        (WINS, "profit_factor", Reason.NO_LOSSES),
+        (WINS, "payoff", Reason.NO_LOSSES),
+        (WINS, "avg_loss", Reason.NO_LOSSES),
+        (LOSSES, "avg_win", Reason.NO_WINS),
+        (LOSSES, "payoff", Reason.NO_WINS),
         (np.ones(40), "sqn", Reason.ZERO_VARIANCE),
-        (np.linspace(-1, 2, 9), "win_rate", Reason.TOO_FEW_OBS),
         (np.zeros(0), "expectancy", Reason.NO_TRADES),
     ],
 )
-def test_trade_statistics_say_why_they_are_undefined(pnl: FloatArray, metric: str, reason: Reason) -> None:
-    found = metric_table(run_of(np.full(60, 100.0), made=trades_of(pnl)))[metric]
-    assert found.value is None
-    assert found.reason is reason
+def test_trade_statistics_say_why_they_are_undefined(pnl: FloatArray, name: str, reason: Reason) -> None:
+    assert metric_table(run_of(np.full(60, 100.0), pnl=pnl))[name] == Metric(None, reason)
 
 
-def test_trade_statistics_by_hand() -> None:
-    # 15 x +4 and 15 x -2 of one unit at 100, stop 98: risk 2 a trade, no fees.
-    table = metric_table(run_of(np.full(60, 100.0), made=trades_of(np.tile([4.0, -2.0], 15))))
-    assert table["win_rate"].value == 0.5
-    assert table["profit_factor"].value == 2.0  # 60 / 30
-    assert table["payoff"].value == 2.0
-    assert table["expectancy"].value == 1.0
-    assert table["expectancy_r"].value == 0.5  # (2 - 1) / 2
-    assert table["net_pnl"].value == table["gross_pnl"].value == 30.0
-    # Notional 30 * 100 in, 15 * 104 + 15 * 98 out = 6030: 30 / 6030 = 49.75 bp a side.
-    assert table["break_even_cost_bps"].value == pytest.approx(49.7512, abs=1e-4)
-    assert not table["win_rate"].low_sample
-
-
-def test_ruin_is_minus_one_and_ends_the_sample() -> None:
-    equity = np.concatenate((np.linspace(99, 1, 40 * 24), np.zeros(20 * 24)))
-    result = run_of(equity)
+def test_trades_and_costs_by_hand() -> None:
+    # 15 trades net +4 and 15 net -2, one unit at 100, stop 98, fee 0.5 and slippage 0.25 on each fill, one year.
+    made = trades_of(np.tile([4.0, -2.0], 15), fee=0.5, slippage=0.25)
+    time = np.arange(60) * 365 * DAY_US // 60
+    equity = np.full(60, 1_000.0)
+    result = run_of(equity, time=time, made=made, capital=1_000.0)
     table = metric_table(result)
-    assert table["total"].value == table["cagr"].value == table["max_drawdown"].value == -1.0
-    assert daily_returns(result).size == 41  # forty days down, the day of ruin, nothing after
-    assert daily_returns(result)[-1] == -1.0
-    assert ratios.total_return(np.array([0.5, -1.2, 3.0])) == -1.0
+    value = {name: metric.value for name, metric in table.items()}
+    years = (time[-1] + 3_600e6) / 31_536_000e6
+    assert value["years"] == pytest.approx(years, rel=1e-12)
+    assert (value["trade_count"], value["win_rate"], value["avg_win"], value["avg_loss"]) == (30, 0.5, 4.0, -2.0)
+    assert (value["profit_factor"], value["payoff"], value["expectancy"]) == (2.0, 2.0, 1.0)
+    # Risk |100 - 98| * 1 + 2 * 0.5 = 3: (4 / 3 - 2 / 3) / 2 = 1 / 3.
+    assert value["expectancy_r"] == pytest.approx(1 / 3)
+    assert value["net_pnl"] == pytest.approx(30.0)
+    assert value["fees"] == pytest.approx(30.0)  # 60 fills at 0.5
+    assert value["slippage_cost"] == pytest.approx(15.0)  # 60 fills at 0.25
+    assert value["gross_pnl"] == pytest.approx(75.0)
+    # Sold at 100 + net + both fees: 105 and 99. Notional 30 * 100 + 15 * 105 + 15 * 99 = 6060.
+    assert value["break_even_cost_bps"] == pytest.approx(10_000 * 75 / 6_060)
+    assert value["turnover"] == pytest.approx(6.06 / years)
+    assert value["cost_drag"] == pytest.approx(0.045 / years)
+    assert value["trades_per_day"] == pytest.approx(30 / (365 * years))
 
 
-def test_open_drawdowns_count_and_have_no_recovery() -> None:
-    # 100, up to 110, down to 99, never back: 3 days.
+def test_exposure_by_hand() -> None:
+    # Price 100, equity 100, 50, 200, 100: a quarter unit short in the second bar, one long in the third.
+    result = replace(
+        run_of(np.array([100.0, 50.0, 200.0, 100.0])),
+        qty=np.array([0.0, -0.25, 1.0, 0.0]),
+        held=np.array([False, True, True, True]),
+    )
+    table = metric_table(result)
+    assert table["exposure"].value == 0.75  # the last position was closed inside its bar
+    assert table["gross_exposure"].value == pytest.approx((0.5 + 0.5) / 4)
+
+
+def test_risk_free_rate_is_taken_off_ratios_and_upi() -> None:
+    result = daily_run(_random_returns(400))
+    plain, over = metric_table(result), metric_table(result, rf_annual=0.05)
+    per_day = 1.05 ** (1 / 365) - 1
+    drop = per_day * 365 / (plain["vol"].value or 0)
+    assert plain["sharpe"].value - over["sharpe"].value == pytest.approx(drop)  # type: ignore[operator]  # not null
+    ulcer = plain["ulcer"].value or 0
+    assert plain["upi"].value - over["upi"].value == pytest.approx(0.05 / ulcer)  # type: ignore[operator]  # not null
+    same = {name for name in METRICS if plain[name] == over[name]}
+    assert set(METRICS) - same == {"sharpe", "sharpe_hac", "upi"}
+
+
+def test_a_session_calendar_counts_252_days_a_year() -> None:
+    equity = 100.0 * np.cumprod(1.0 + _random_returns(300))
+    always = metric_table(run_of(equity, timeframe="1d"))
+    sessions = metric_table(run_of(equity, timeframe="1d", calendar="sessions"))
+    for name in ("sharpe", "sharpe_hac", "sortino", "vol"):
+        ratio = sessions[name].value / always[name].value  # type: ignore[operator]  # neither is null
+        assert ratio == pytest.approx((252 / 365) ** 0.5)
+
+
+def test_ruin_is_minus_one_and_says_so() -> None:
+    table = metric_table(TROUBLES["ruin"])
+    assert table["total"] == table["cagr"] == Metric(-1.0, note="ruin")
+    assert table["max_drawdown"].value == table["mar"].value == -1.0
+    at_once = metric_table(TROUBLES["ruin at once"])
+    assert at_once["cagr"] == Metric(-1.0, note="ruin")
+    assert at_once["turnover"].reason is at_once["gross_exposure"].reason is Reason.RUIN
+
+
+def test_drawdown_times_by_hand() -> None:
+    # 100, up to 110 in a day of hours, down to 99 in another, back to 110 after 10 hours, then 20 hours up.
+    up, down = np.linspace(101, 110, 24), np.linspace(109, 99, 24)
+    recovered = np.concatenate((up, down, np.full(9, 105.0), [110.0], np.linspace(111, 120, 20)))
+    value = {name: metric.value for name, metric in metric_table(run_of(recovered)).items()}
+    assert value["max_drawdown"] == pytest.approx(-0.1)
+    for name, hours in {"peak_to_valley": 24, "valley_to_recovery": 10, "peak_to_recovery": 34}.items():
+        assert value[f"max_drawdown_{name}_bars"] == hours
+        assert value[f"max_drawdown_{name}_s"] == hours * 3_600
+    assert (value["longest_drawdown_bars"], value["longest_drawdown_s"]) == (34, 34 * 3_600)
+
+
+def test_an_open_drawdown_counts_to_the_end_and_has_no_recovery() -> None:
     equity = np.concatenate((np.linspace(101, 110, 24), np.linspace(109, 99, 24), np.full(24, 105.0)))
     table = metric_table(run_of(equity))
-    assert table["max_drawdown"].value == pytest.approx(-0.1)
-    assert table["max_drawdown_peak_to_valley_s"].value == 24 * 3600
-    assert table["max_drawdown_valley_to_recovery_s"].reason is Reason.NOT_RECOVERED
-    assert table["longest_drawdown_s"].value == 48 * 3600
+    assert table["max_drawdown_peak_to_valley_s"].value == 24 * 3_600
+    for span in ("valley_to_recovery", "peak_to_recovery"):
+        for unit in ("s", "bars"):
+            assert table[f"max_drawdown_{span}_{unit}"].reason is Reason.NOT_RECOVERED
+    assert table["longest_drawdown_s"].value == 48 * 3_600
     assert table["longest_drawdown_bars"].value == 48
 
 
-def test_the_traded_span_alone() -> None:
-    equity = np.concatenate((np.linspace(100, 50, 24 * 40), np.full(24 * 40, 50.0)))
-    result = run_of(equity, made=trades_of(np.full(40, -1.0)))
-    whole, span = metric_table(result), metric_table(result, until_bar=24 * 40 - 1)
-    assert whole["total"].value == span["total"].value == -0.5
-    assert whole["years"].value == pytest.approx(80 / 365)
+def test_the_longest_drawdown_in_time_spans_the_gap() -> None:
+    # Under water for three bars in a row, then for one bar on either side of ten days without any.
+    equity = np.array([99.0, 98.0, 99.0, 100.0, 99.0, 100.0])
+    time = np.array([0, 1, 2, 3, 4, 244]) * 3_600_000_000
+    table = metric_table(run_of(equity, time=time))
+    assert table["longest_drawdown_bars"].value == 4
+    assert table["longest_drawdown_s"].value == 241 * 3_600
+
+
+def test_the_table_of_the_traded_span_is_that_of_a_run_which_ends_there() -> None:
+    equity = np.concatenate((100 * np.cumprod(1 + _random_returns(960) / 5), np.full(960, 50.0)))
+    result = run_of(equity, pnl=np.resize([1.0, -1.5], 40))
+    alone = run_of(equity[:960], pnl=np.resize([1.0, -1.5], 40))
+    span = metric_table(result, until_bar=959)
+    assert span == metric_table(alone)
     assert span["years"].value == pytest.approx(40 / 365)
-    assert span["trade_count"].value == 40
-    assert span["trades_per_day"].value == 1.0
+    assert span["trades_per_day"].value == pytest.approx(1.0)
+    # Trades that close later are not in it: trade i closes in bar i + 1.
+    assert metric_table(result, until_bar=20)["trade_count"].value == 20
+    assert metric_table(result, until_bar=1919) == metric_table(result)
 
 
-SAMPLES = {
-    "empty": np.empty(0),
-    "single": np.array([0.01]),
-    "zeros": np.zeros(50),
-    "constant gain": np.full(50, 1e-4),
-    "constant loss": np.full(50, -1e-4),
-    "all wins": np.linspace(0.001, 0.01, 50),
-    "all losses": -np.linspace(0.001, 0.01, 50),
-    "first-bar loss": np.array([-0.1, 0.05, 0.02]),
-    "ruin": np.array([0.1, -1.0, 0.5]),
-    "beyond ruin": np.array([0.1, -1.5, 0.5]),
-}
-FUNCTIONS = {
-    "total": (ratios.total_return, set()),
-    "vol": (ratios.volatility, {"empty", "single"}),
-    "sharpe": (ratios.sharpe_ratio, {"empty", "single", "zeros", "constant gain", "constant loss"}),
-    "hac": (ratios.sharpe_ratio_hac, {"empty", "single", "zeros", "constant gain", "constant loss"}),
-    "sortino": (ratios.sortino_ratio, {"empty", "single", "zeros", "constant gain", "all wins"}),
-    "omega": (ratios.omega_ratio, {"empty", "single", "zeros", "constant gain", "all wins"}),
-    "tail": (ratios.tail_ratio, {"empty", "zeros"}),
-    "skew": (ratios.skewness, {"empty", "single", "zeros", "constant gain", "constant loss"}),
-    "kurtosis": (ratios.excess_kurtosis, {"empty", "single", "zeros", "constant gain", "constant loss"}),
-    "var": (risk.value_at_risk, {"empty"}),
-    "normal": (risk.value_at_risk_normal, {"empty", "single"}),
-    "es": (risk.expected_shortfall, {"empty"}),
-    "coherent": (risk.expected_shortfall_coherent, {"empty"}),
-    "profit factor": (trades.profit_factor, {"empty", "single", "zeros", "constant gain", "all wins"}),
-    "win rate": (trades.win_rate, {"empty"}),
-    "average win": (trades.average_win, {"empty", "zeros", "constant loss", "all losses"}),
-    "average loss": (trades.average_loss, {"empty", "single", "zeros", "constant gain", "all wins"}),
-    "expectancy": (trades.expectancy, {"empty"}),
-    "sqn": (trades.system_quality_number, {"empty", "single", "zeros", "constant gain", "constant loss"}),
-}
+@pytest.mark.parametrize("until_bar", [-1, 3])
+def test_a_bar_outside_the_run_is_refused(until_bar: int) -> None:
+    with pytest.raises(ValueError, match=f"0 to 2, found {until_bar}"):
+        metric_table(run_of(np.full(3, 100.0)), until_bar=until_bar)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_function_on_every_edge(name: str) -> None:
-    function, undefined = FUNCTIONS[name]
-    assert undefined <= set(SAMPLES)
-    found = {label for label, sample in SAMPLES.items() if math.isnan(function(sample))}
-    assert found == undefined
-    assert not any(math.isinf(function(sample)) for sample in SAMPLES.values())
-    for broken in (math.nan, math.inf):
-        with pytest.raises(ValueError, match="must be finite"):
-            function(np.array([0.01, broken]))
+def test_a_run_without_bars_is_refused() -> None:
+    with pytest.raises(ValueError, match="without bars"):
+        metric_table(run_of(np.empty(0)))
 
 
-def test_laws() -> None:
-    rng = np.random.default_rng(3)
-    r = rng.normal(5e-4, 0.01, 500)
-    shuffled = rng.permutation(r)
-    assert ratios.sharpe_ratio(3 * r) == pytest.approx(ratios.sharpe_ratio(r), rel=1e-12)
-    assert ratios.sharpe_ratio(shuffled) == pytest.approx(ratios.sharpe_ratio(r), rel=1e-12)
-    assert ratios.total_return(shuffled) == pytest.approx(ratios.total_return(r), rel=1e-12)
-    assert ratios.omega_ratio(r) == pytest.approx(trades.profit_factor(r), rel=1e-12)
-    assert risk.expected_shortfall(r) <= risk.value_at_risk(r) < 0
-    path = np.concatenate(([1.0], np.cumprod(1 + r)))
-    assert risk.max_drawdown(7 * path) == pytest.approx(risk.max_drawdown(path), rel=1e-12)
-    assert risk.max_drawdown(path) <= r.min()
-    assert ratios.beta_alpha(2 * r, r)[0] == pytest.approx(2.0)
-    assert math.isnan(ratios.beta_alpha(r, np.zeros(500))[0])
+def test_under_water_is_per_bar() -> None:
+    assert under_water(run_of(np.array([90.0, 120.0, 60.0]))) == pytest.approx([-0.1, 0.0, -0.5])
 
 
-def test_cornish_fisher_is_the_normal_quantile_without_skew_and_kurtosis() -> None:
-    # Symmetric, excess kurtosis 0 is hard to hit; a mild one inside the domain must lie near the normal one.
-    rng = np.random.default_rng(8)
-    r = rng.standard_t(9, 5_000) * 0.01
-    assert risk.value_at_risk_cornish_fisher(r) == pytest.approx(risk.value_at_risk_normal(r), rel=0.1)
+def test_metrics_need_no_heavy_library() -> None:
+    program = (
+        "import sys, grodtd.performance.summary;"
+        "print(*sorted({'scipy', 'pandas', 'polars', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
