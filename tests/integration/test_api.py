@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_own_costs_sizing_and_instrument() -> None:
     # One basis point of each fill's notional, nothing else.
     notional = own.run.trades.qty * own.run.trades.entry_price
     np.testing.assert_allclose(own.run.trades.entry_fee, notional * 1e-4, rtol=1e-12)
+
+
+def test_importing_the_package_of_that_name_leaves_the_function() -> None:
+
+    assert callable(gd.backtest)
+    assert run_backtest is not gd.backtest
+    assert "grodtd.backtest" in sys.modules
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
