@@ -58,10 +58,11 @@ def test_own_costs_sizing_and_instrument() -> None:
 
 
 def test_importing_the_package_of_that_name_leaves_the_function() -> None:
+    from grodtd.backtest.engine import run_backtest
 
-    assert callable(gd.backtest)
-    assert run_backtest is not gd.backtest
     assert "grodtd.backtest" in sys.modules
+    assert callable(gd.backtest)
+    assert gd.backtest is not run_backtest
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
