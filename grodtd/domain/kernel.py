@@ -37,8 +37,8 @@ def _cache_root() -> Path:
     root = home / "grodt" / "machine-code"
     try:
         root.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: compile into a private folder rather than not at all
-        root = Path(tempfile.gettempdir()) / f"grodt-machine-code-{os.getuid()}"
+    except OSError:  # a read-only home: compile afresh into a private folder, never one somebody else could fill
+        return Path(tempfile.mkdtemp(prefix="grodt-machine-code-"))
     return root
 
 
@@ -54,13 +54,8 @@ def _cache_key() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def use_cache_for(extra_source: bytes = b"") -> None:
-    """Point numba at the cache folder of the present source; `extra_source` is code from outside the package."""
-    key = _cache_key() + (hashlib.sha256(extra_source).hexdigest()[:8] if extra_source else "")
-    numba_config.CACHE_DIR = str(_cache_root() / key)  # type: ignore[attr-defined]  # likewise
-
-
-use_cache_for()
+# numba reads this when a function is decorated, so it is set before any kernel is.
+numba_config.CACHE_DIR = str(_cache_root() / _cache_key())  # type: ignore[attr-defined]  # likewise
 
 
 def kernel(function: F) -> F:
