@@ -75,8 +75,11 @@ def kernel_from_source(source: str, *, name: str, like: Callable[..., Any], scop
     filed under the source file of `like`, which is what numba needs to cache it on disk.
     """
     original = getattr(like, "py_func", like)
+    file = inspect.getfile(original)
     namespace: dict[str, Any] = {"__name__": original.__module__, **scope}
-    exec(compile(source, inspect.getfile(original), "exec"), namespace)  # noqa: S102 our own text, no outside input
+    # Numbered after the file's last line, so that nobody who looks up the source finds another function's.
+    beyond = "\n" * len(Path(file).read_text(encoding="utf-8").splitlines())
+    exec(compile(beyond + source, file, "exec"), namespace)  # noqa: S102 our own text, no outside input
     function = namespace[name]
     function.__qualname__ = f"{original.__qualname__}.{name}"
     return kernel(function)

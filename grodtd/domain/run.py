@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from grodtd.domain.bars import Bars, FloatArray, IntArray, SideArray
+from grodtd.domain.bars import DAY_S, Bars, FloatArray, IntArray, SideArray
 from grodtd.domain.market import Account
 
 
@@ -42,6 +42,25 @@ class Reason(StrEnum):
     NO_STOP = "no_stop"
     NO_WINS = "no_wins"
 
+    @property
+    def explanation(self) -> str:
+        """The reason in plain words."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS: Final = {
+    Reason.NO_TRADES: "there were no trades",
+    Reason.ZERO_VARIANCE: "the returns do not vary",
+    Reason.NO_LOSSES: "nothing was lost",
+    Reason.TOO_FEW_OBS: "too few observations for a number worth printing",
+    Reason.OUTSIDE_DOMAIN: "the formula does not hold here",
+    Reason.RUIN: "the account was wiped out",
+    Reason.NO_DRAWDOWN: "equity never fell",
+    Reason.NOT_RECOVERED: "not recovered by the end of the data",
+    Reason.NO_STOP: "trades had no stop",
+    Reason.NO_WINS: "nothing was won",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -58,6 +77,31 @@ class Metric:
             raise ValueError(f"a metric is finite or null with a reason, found {self.value}")
         if (self.value is None) != (self.reason is not None):
             raise ValueError("a metric has a reason exactly when it has no value")
+
+    def text(self, unit: str) -> str:
+        """Return the value as people read it, in its unit (`MetricInfo.unit`); a dash where there is none."""
+        if self.value is None:
+            return "–"
+        if unit == "fraction":
+            return f"{self.value:,.2%}"
+        if unit == "s":
+            return f"{self.value / DAY_S:,.1f} days"
+        if unit in ("bars", "count"):
+            return f"{self.value:,.0f}"
+        digits = 2 if unit in ("quote", "bps", "years") else 3
+        return f"{self.value:,.{digits}f}" + (" bp" if unit == "bps" else "")
+
+    @property
+    def remark(self) -> str:
+        """What to know beside the value: why there is none, or what weakens it."""
+        if self.reason is not None:
+            return self.reason.explanation
+        remarks = [
+            *(["small sample"] if self.low_sample else []),
+            *(["extrapolated from less than a year"] if self.extrapolated else []),
+            *([self.note] if self.note else []),
+        ]
+        return ", ".join(remarks)
 
 
 MetricTable = Mapping[str, Metric]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grodtd.adapters.reports.html import _extremes, shown, write_report
+from grodtd.adapters.reports.html import _extremes, write_report
 from grodtd.domain.bars import Bars
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
@@ -163,4 +163,4 @@ def test_a_run_without_trades_still_makes_a_page(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_are_shown_in_their_unit(value: float, unit: str, text: str) -> None:
-    assert shown(Metric(value), unit) == text
+    assert Metric(value).text(unit) == text

@@ -29,19 +29,6 @@ _HERE: Final = Path(__file__).parent
 _GROUPS: Final = {"return": "Return", "risk": "Risk", "trades": "Trades", "costs": "Costs", "run": "The run"}
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_WHY_NULL: Final = {
-    "no_trades": "there were no trades",
-    "zero_variance": "the returns do not vary",
-    "no_losses": "nothing was lost",
-    "no_wins": "nothing was won",
-    "too_few_obs": "too few observations for a number worth printing",
-    "outside_domain": "the formula does not hold for this distribution",
-    "ruin": "the account was wiped out",
-    "no_drawdown": "equity never fell",
-    "not_recovered": "not recovered by the end of the data",
-    "no_stop": "trades had no stop",
-}
-
 _BANNERS: Final = {
     "ruin": "The account was wiped out on {stopped}. Nothing was traded after that.",
     "min_notional": "On {stopped} the account had become too small for the smallest order. Nothing was traded after"
@@ -156,21 +143,6 @@ def _banners(result: RunResult, warnings: tuple[str, ...]) -> list[str]:
     return [_BANNERS[code].format(stopped=stopped) for code in warnings if code in _BANNERS]
 
 
-def shown(metric: Metric, unit: str) -> str:
-    """Return a metric's value as text in its unit; a dash where it has none."""
-    if metric.value is None:
-        return "–"
-    value = metric.value
-    if unit == "fraction":
-        return f"{value:,.2%}"
-    if unit == "s":
-        return f"{value / 86_400:,.1f} days"
-    if unit in ("bars", "count"):
-        return f"{value:,.0f}"
-    digits = 2 if unit in ("quote", "bps", "years") else 3
-    return f"{value:,.{digits}f}" + (" bp" if unit == "bps" else "")
-
-
 def _tiles(metrics: Mapping[str, Metric], info: Mapping[str, MetricDescription]) -> list[tuple[str, str, str]]:
     wanted = {
         "total": "Total return",
@@ -183,19 +155,10 @@ def _tiles(metrics: Mapping[str, Metric], info: Mapping[str, MetricDescription])
         "exposure": "Exposure",
     }
     return [
-        (label, shown(metrics[name], info[name].unit), _note(metrics[name]))
+        (label, metrics[name].text(info[name].unit), metrics[name].remark)
         for name, label in wanted.items()
         if name in metrics
     ]
-
-
-def _note(metric: Metric) -> str:
-    if metric.value is None:
-        return _WHY_NULL.get(str(metric.reason), str(metric.reason))
-    notes = ["small sample"] if metric.low_sample else []
-    if metric.extrapolated:
-        notes.append("extrapolated from less than a year")
-    return ", ".join(notes)
 
 
 def _metric_groups(
@@ -207,8 +170,8 @@ def _metric_groups(
             {
                 "name": name,
                 "description": info[name].description,
-                "value": shown(metric, info[name].unit),
-                "note": _note(metric),
+                "value": metric.text(info[name].unit),
+                "note": metric.remark,
                 "reason": "" if metric.reason is None else str(metric.reason),
             }
             for name, metric in metrics.items()

@@ -214,7 +214,6 @@ def _show(run_id: str | None, completed: Completed, report: Path | None, all_met
     from rich.console import Console
     from rich.table import Table
 
-    from grodtd.entrypoints.cli.numbers import shown
     from grodtd.performance.summary import METRICS
 
     manifest, metrics = completed.manifest, completed.metrics
@@ -227,8 +226,10 @@ def _show(run_id: str | None, completed: Completed, report: Path | None, all_met
     table.add_column("value", justify="right")
     table.add_column("note", style="dim")
     for name in metrics if all_metrics else [n for n in HEADLINE if n in metrics]:
-        value, note = shown(metrics[name], METRICS[name])
-        table.add_row(METRICS[name].description if all_metrics else name, value, note)
+        metric = metrics[name]
+        table.add_row(
+            METRICS[name].description if all_metrics else name, metric.text(METRICS[name].unit), metric.remark
+        )
     console.print(table)
     costs = completed.result.account.costs
     console.print(

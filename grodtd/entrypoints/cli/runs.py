@@ -43,8 +43,7 @@ def list_stored(
       grodt runs list --strategy s1_trend --sort sharpe
     """
     from grodtd.domain.errors import ConfigError
-    from grodtd.domain.run import Metric, Reason
-    from grodtd.entrypoints.cli.numbers import shown
+    from grodtd.domain.run import Metric
     from grodtd.performance.summary import METRICS
     from grodtd.workflows.runs import list_runs
 
@@ -76,11 +75,10 @@ def list_stored(
     for name in columns:
         table.add_column(name, justify="right")
     for r in found:
+        values = [r.metrics.get(name) for name in columns]
         cells = [
-            shown(
-                Metric(v) if (v := r.metrics.get(name)) is not None else Metric(None, Reason.NO_TRADES), METRICS[name]
-            )[0]
-            for name in columns
+            "–" if value is None else Metric(value).text(METRICS[name].unit)
+            for name, value in zip(columns, values, strict=True)
         ]
         bars = f"{r.venue}:{r.symbol} {r.timeframe}"
         table.add_row(r.run_id, r.strategy, bars, r.start[:10], r.end[:10], *cells)
@@ -97,7 +95,6 @@ def show(
 
       grodt runs show 20261123T1519
     """
-    from grodtd.entrypoints.cli.numbers import shown
     from grodtd.performance.summary import METRICS
     from grodtd.workflows.runs import show_run
 
@@ -118,8 +115,7 @@ def show(
 
     table = Table("metric", "value", "note", title=f"run {found.run_id}")
     for name, metric in found.metrics.items():
-        value, note = shown(metric, METRICS[name])
-        table.add_row(METRICS[name].description, value, note)
+        table.add_row(METRICS[name].description, metric.text(METRICS[name].unit), metric.remark)
     console = Console()
     console.print(table)
     console.print_json(data=found.manifest.as_dict())
@@ -138,7 +134,6 @@ def compare(
 
       grodt runs compare 20261123T1519 20261123T1520
     """
-    from grodtd.entrypoints.cli.numbers import shown
     from grodtd.performance.summary import METRICS
     from grodtd.workflows.runs import compare_runs
 
@@ -156,7 +151,7 @@ def compare(
     from rich.table import Table
 
     def cell(metric: Metric | None, name: str) -> str:
-        return "–" if metric is None else shown(metric, METRICS[name])[0]
+        return "–" if metric is None else metric.text(METRICS[name].unit)
 
     console = Console()
     table = Table("metric", *found.run_ids)
