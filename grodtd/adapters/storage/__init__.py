@@ -1,4 +1,4 @@
-"""Stored runs: SQLite by default, PostgreSQL by URL."""
+"""Where finished runs live: SQLite by default, PostgreSQL by URL."""
 
 from grodtd.adapters.storage.run_store import RunStore, RunSummary, StoredRun
 

@@ -1,210 +1,170 @@
-"""Finished runs, kept whole: what went in, what came out, and the proof that it can be made again."""
+"""Finished runs: save, list, read back to the bit, delete."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from pathlib import Path
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, make_url
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Double,
+    Row,
+    Select,
+    SmallInteger,
+    Text,
+    and_,
+    delete,
+    func,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
 
-from grodtd.adapters.storage import tables
-from grodtd.domain.bars import DAY_S, US_PER_S
+from grodtd.adapters.storage.database import Database
+from grodtd.adapters.storage.equity import daily_marks, decode_equity, encode_equity
+from grodtd.adapters.storage.schema import EQUITY_CURVES, EQUITY_DAYS, MANIFESTS, METRICS, RUNS, TRADES
+from grodtd.domain.bars import US_PER_S
 from grodtd.domain.errors import StorageError
 from grodtd.domain.run import ExitReason, Manifest, Metric, Reason, RunResult
 
 if TYPE_CHECKING:
     import polars as pl
 
-HEAD: Final = "0001"
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_IDS_A_SECOND_MAX: Final = 1_000
+_CANDIDATES_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of `grodt runs list`."""
+    """What a list shows of a run; `metrics` holds those that were asked for."""
 
     run_id: str
     created_at: datetime
+    command: str
     strategy: str
+    params: Mapping[str, float | int]
     venue: str
     symbol: str
     timeframe: str
     start: str
     end: str
-    metrics: Mapping[str, float | None]
+    n_bars: int
+    n_trades: int
+    metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run as stored, without its curves."""
+    """A stored run without its trades and equity; `counters` and `stopped` as in `RunResult`."""
 
     run_id: str
     created_at: datetime
     manifest: Manifest
     metrics: Mapping[str, Metric]
+    counters: Mapping[str, int]
+    stopped: tuple[int, str] | None
+    n_trades: int
 
 
 class RunStore:
-    """Runs in a database.
+    """The run database. Every method raises `StorageError` if it cannot be reached, read or written.
 
     Parameters
     ----------
     url : str
-        ``sqlite:///path`` or ``postgresql://user@host/name``. SQLite is brought to the present schema on first use;
-        PostgreSQL only by `migrate`, and until then every call says so.
+        ``sqlite:///folder/file.db``: made, and brought to the newest schema, on first use.
+        ``postgresql://user:password@host:port/name``: refused until `migrate` has brought it to the newest schema.
+
+    Notes
+    -----
+    float64 values come back bit for bit, -0.0 included. Nothing undefined is stored as a number: nan is null.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self._url = make_url(url)
-            if self._url.drivername == "postgresql":
-                self._url = self._url.set(drivername="postgresql+psycopg")
-            if self.is_sqlite and self._url.database:
-                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(self._url)
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, OSError) as error:
-            raise StorageError(
-                f"the run database cannot be opened: {error}; give sqlite:///FILE or postgresql://..."
-            ) from error
-        if self.is_sqlite:
-            sa.event.listen(self._engine, "connect", _sqlite_settings)
-        self._is_checked = False
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether this is a file of our own."""
-        return self._url.get_backend_name() == "sqlite"
+        self._database = Database(url)
 
     def __repr__(self) -> str:
-        return f"RunStore({self._url.render_as_string(hide_password=True)!r})"
+        return f"RunStore({self._database.name!r})"
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """Open a transaction on a database at the present schema; its errors become StorageError, without passwords."""
-        shown = self._url.render_as_string(hide_password=True)
-        try:
-            self._check_schema()
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or type(error).__name__
-            raise StorageError(f"{shown}: {cause}; nothing was changed") from error
-
-    def _check_schema(self) -> None:
-        if self._is_checked:
-            return
-        found = self.revision()
-        if found != HEAD:
-            if not self.is_sqlite:
-                raise StorageError(
-                    f"{self._url.render_as_string(hide_password=True)} has schema {found or 'none'}, this version needs"
-                    f" {HEAD}; run `grodt runs migrate`"
-                )
-            self.migrate()
-        self._is_checked = True
-
-    def revision(self) -> str | None:
-        """Return the schema revision of the database; None if it is empty."""
-        with self._engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            found = connection.execute(sa.text("select version_num from alembic_version")).scalar()
-            return None if found is None else str(found)
-
-    def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to ``head`` (or, dropping everything, to ``base``); safe from two processes at once.
-
-        Raises
-        ------
-        StorageError
-            If the database cannot be reached, or is newer than this version knows.
-        """
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        config.attributes["engine"] = self._engine
-        try:
-            with self._migration_lock():
-                if revision == "base":
-                    command.downgrade(config, revision)
-                else:
-                    command.upgrade(config, revision)
-        except (CommandError, sa.exc.SQLAlchemyError) as error:
-            shown = self._url.render_as_string(hide_password=True)
-            raise StorageError(f"{shown}: cannot be brought to schema {revision}: {error}") from error
-        self._is_checked = False
-
-    @contextmanager
-    def _migration_lock(self) -> Iterator[None]:
-        if self.is_sqlite and self._url.database:
-            with Path(f"{self._url.database}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        elif self.is_sqlite:
-            yield
-        else:
-            with self._engine.connect() as connection:
-                connection.execute(sa.text("select pg_advisory_lock(7262331)"))
-                try:
-                    yield
-                finally:
-                    connection.execute(sa.text("select pg_advisory_unlock(7262331)"))
+    def migrate(self) -> str:
+        """Bring the schema to the newest revision and return that revision."""
+        return self._database.migrate()
 
     def save(
         self, manifest: Manifest, metrics: Mapping[str, Metric], result: RunResult, *, created_at: datetime
     ) -> str:
-        """Store a run in one transaction and return its id: time, and the beginning of its result hash.
+        """Store a run in one transaction and return its id.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            With its `result_hash`.
+        metrics : mapping of str to Metric
+            In the order they are to be shown in.
+        result : RunResult
+        created_at : datetime
+            With a time zone.
+
+        Returns
+        -------
+        str
+            ``YYYYMMDDTHHMMSS-`` and the first 8 digits of the result hash; ``-2``, ``-3``, ... after it when taken.
 
         Raises
         ------
         StorageError
-            If it cannot be written; nothing is stored then.
+            If a number is not finite that must be, the manifest is more than JSON can hold, or the database refuses;
+            nothing is stored then.
         """
-        curve = _compressed(result)
-        base = f"{created_at.astimezone(UTC):%Y%m%dT%H%M%S}-{manifest.result_hash[:8]}"
-        with self._connection() as connection:
-            run_id = _free_id(connection, base)
-            connection.execute(
-                tables.runs.insert(),
-                {
-                    "run_id": run_id,
-                    "created_us": _microseconds(created_at),
-                    **{c: getattr(manifest, c) for c in ("strategy", "venue", "symbol", "timeframe", "start", "end")},
-                    **{c: getattr(manifest, c) for c in ("data_hash", "strategy_code_hash", "result_hash")},
-                },
-            )
-            connection.execute(tables.manifests.insert(), {"run_id": run_id, "manifest": manifest.as_dict()})
-            rows = [
-                {
-                    "run_id": run_id,
-                    "name": name,
-                    "position": i,
-                    "value": m.value,
-                    "reason": None if m.reason is None else str(m.reason),
-                    "low_sample": m.low_sample,
-                    "extrapolated": m.extrapolated,
-                    "note": m.note,
-                }
-                for i, (name, m) in enumerate(metrics.items())
-            ]
-            if rows:
-                connection.execute(tables.metrics.insert(), rows)
-            closed = _trade_rows(run_id, result)
-            if closed:
-                connection.execute(tables.trades.insert(), closed)
-            connection.execute(tables.equity_days.insert(), _day_rows(run_id, result))
-            connection.execute(tables.equity.insert(), {"run_id": run_id, **curve})
+        if created_at.tzinfo is None or not manifest.result_hash:
+            raise StorageError("a run is stored with a creation time that has a time zone, and with its result hash")
+        # All work on values comes first: the transaction, and with it the lock on SQLite, is held only to write.
+        trades = _trade_columns(result)
+        _require_finite("equity", result.equity)
+        _require_finite("qty", result.qty)
+        parquet = encode_equity(result)
+        curve = {"sha256": hashlib.sha256(parquet).hexdigest(), "parquet": parquet}
+        days = daily_marks(result)
+        description = _plain_json(manifest)
+        at = created_at.astimezone(UTC)
+        run: dict[str, object] = {
+            "created_at_us": (at - _EPOCH) // _MICROSECOND,
+            "command": manifest.command,
+            "strategy": manifest.strategy,
+            "venue": manifest.venue,
+            "symbol": manifest.symbol,
+            "timeframe": manifest.timeframe,
+            "start_at": manifest.start,
+            "end_at": manifest.end,
+            "n_bars": manifest.n_bars,
+            "n_trades": len(result.trades),
+            "counters": dict(result.counters),
+            "stopped_bar": result.stopped[0] if result.stopped else None,
+            "stopped_reason": result.stopped[1] if result.stopped else None,
+        }
+        with self._database.transaction(is_write=True) as connection:
+            run_id = _insert_run(connection, f"{at:%Y%m%dT%H%M%S}-{manifest.result_hash[:8]}", run)
+            connection.execute(MANIFESTS.insert(), {"run_id": run_id, "manifest": description})
+            if metrics:
+                connection.execute(METRICS.insert(), _metric_rows(run_id, metrics))
+            if len(result.trades):
+                # As plain tuples: naming 22 values in each of 18,000 rows would double the time of a save.
+                statement = str(TRADES.insert().compile(connection.engine))
+                connection.exec_driver_sql(statement, [(run_id, *row) for row in zip(*trades, strict=True)])
+            connection.execute(EQUITY_CURVES.insert(), {"run_id": run_id, **curve})
+            if days:
+                connection.execute(
+                    EQUITY_DAYS.insert(), [{"run_id": run_id, "day": day, "equity": equity} for day, equity in days]
+                )
         return run_id
 
     def list(
@@ -213,212 +173,286 @@ class RunStore:
         strategy: str | None = None,
         symbol: str | None = None,
         sort_by: str | None = None,
-        limit: int = 50,
+        is_descending: bool = True,
         show: Sequence[str] = (),
-    ) -> list[RunSummary]:
-        """Return runs, newest first, or best first by a metric; runs without a value of it come last.
+        limit: int = 50,
+    ) -> Sequence[RunSummary]:
+        """Return stored runs, the newest first, or sorted by a metric.
 
         Parameters
         ----------
+        strategy, symbol : str, optional
+            Only runs with exactly this one.
+        sort_by : str, optional
+            Name of a metric. Runs where it is undefined or absent come last in both directions (C6), equal ones
+            newest first.
+        is_descending : bool
+            Greatest value of `sort_by` first.
         show : sequence of str
-            Metrics to return with each run.
+            Which metrics the summaries hold; a run that lacks one lacks the key.
+        limit : int
+            At most this many runs.
         """
-        query = sa.select(tables.runs)
-        if strategy:
-            query = query.where(tables.runs.c.strategy == strategy)
-        if symbol:
-            query = query.where(tables.runs.c.symbol == symbol)
-        if sort_by:
-            m = tables.metrics.alias()
-            query = query.outerjoin(m, (m.c.run_id == tables.runs.c.run_id) & (m.c.name == sort_by))
-            query = query.order_by(m.c.value.is_(None), m.c.value.desc())
-        query = query.order_by(tables.runs.c.created_us.desc(), tables.runs.c.run_id.desc()).limit(limit)
-        wanted = [*show, *([sort_by] if sort_by else [])]
-        with self._connection() as connection:
-            found = connection.execute(query).mappings().all()
-            ids = [row["run_id"] for row in found]
-            values: dict[tuple[str, str], float | None] = {
-                (row.run_id, row.name): row.value
-                for row in connection.execute(
-                    sa.select(tables.metrics.c.run_id, tables.metrics.c.name, tables.metrics.c.value).where(
-                        tables.metrics.c.run_id.in_(ids), tables.metrics.c.name.in_(wanted)
-                    )
-                )
-            }
+        query = select(RUNS, MANIFESTS.c.manifest).join(MANIFESTS).limit(limit)
+        if strategy is not None:
+            query = query.where(RUNS.c.strategy == strategy)
+        if symbol is not None:
+            query = query.where(RUNS.c.symbol == symbol)
+        if sort_by is not None:
+            query = _sorted_by(query, sort_by, is_descending=is_descending)
+        query = query.order_by(RUNS.c.created_at_us.desc(), RUNS.c.run_id.desc())
+        with self._database.transaction() as connection:
+            rows = connection.execute(query).all()
+            found: dict[str, dict[str, Metric]] = {row.run_id: {} for row in rows}
+            if show:
+                wanted = METRICS.c.run_id.in_(list(found)) & METRICS.c.name.in_(show)
+                for metric in connection.execute(select(METRICS).where(wanted).order_by(METRICS.c.position)):
+                    found[metric.run_id][metric.name] = _metric(metric)
         return [
             RunSummary(
-                created_at=_datetime(row["created_us"]),
-                metrics={name: values.get((row["run_id"], name)) for name in wanted},
-                **{f.name: row[f.name] for f in fields(RunSummary) if f.name not in ("created_at", "metrics")},
-            )
-            for row in found
-        ]
-
-    def resolve(self, prefix: str) -> str:
-        """Return the one run id that starts with `prefix`.
-
-        Raises
-        ------
-        StorageError
-            If there is none, or more than one; the message lists them.
-        """
-        query = sa.select(tables.runs.c.run_id).where(tables.runs.c.run_id.startswith(prefix, autoescape=True))
-        with self._connection() as connection:
-            found = connection.execute(query.order_by(tables.runs.c.run_id).limit(6)).scalars().all()
-        if prefix in found:
-            return prefix
-        if len(found) != 1:
-            what = "no run" if not found else f"more than one run ({', '.join(found[:5])})"
-            raise StorageError(f"{what} starts with {prefix!r}; `grodt runs list` shows them")
-        return str(found[0])
-
-    def get(self, run_id: str) -> StoredRun:
-        """Return a run's manifest and metrics.
-
-        Raises
-        ------
-        StorageError
-            If there is no such run.
-        """
-        with self._connection() as connection:
-            run = connection.execute(
-                sa.select(tables.runs.c.created_us, tables.manifests.c.manifest)
-                .join(tables.manifests)
-                .where(tables.runs.c.run_id == run_id)
-            ).first()
-            if run is None:
-                raise StorageError(f"there is no run {run_id!r}; `grodt runs list` shows them")
-            rows = connection.execute(
-                sa.select(tables.metrics).where(tables.metrics.c.run_id == run_id).order_by(tables.metrics.c.position)
-            ).all()
-        metrics = {
-            row.name: Metric(
-                row.value,
-                None if row.reason is None else Reason(row.reason),
-                low_sample=row.low_sample,
-                extrapolated=row.extrapolated,
-                note=row.note,
+                run_id=row.run_id,
+                created_at=_time(row.created_at_us),
+                command=row.command,
+                strategy=row.strategy,
+                params=row.manifest["params"],
+                venue=row.venue,
+                symbol=row.symbol,
+                timeframe=row.timeframe,
+                start=row.start_at,
+                end=row.end_at,
+                n_bars=row.n_bars,
+                n_trades=row.n_trades,
+                metrics=found[row.run_id],
             )
             for row in rows
-        }
-        return StoredRun(run_id, _datetime(run.created_us), Manifest(**run.manifest), metrics)
+        ]
 
-    def trades(self, run_id: str) -> pl.DataFrame:
-        """Return a run's trades, one row each, times as UTC."""
-        import polars as pl
-
-        columns = [c for c in tables.trades.c if c.name != "run_id"]
-        with self._connection() as connection:
-            rows = connection.execute(
-                sa.select(*columns).where(tables.trades.c.run_id == run_id).order_by(tables.trades.c.number)
-            ).all()
-        times = [name for name in (c.name for c in columns) if name.endswith("_us")]
-        frame = pl.DataFrame(
-            [tuple(row) for row in rows],
-            schema={c.name: _polars_type(c.type) for c in columns},
-            orient="row",
-        )
-        return frame.with_columns(pl.col(times).cast(pl.Datetime("us", "UTC"))).rename(
-            {name: name.replace("_us", "_at") for name in times}
-        )
-
-    def equity(self, run_id: str) -> pl.DataFrame:
-        """Return a run's equity and position at each bar's close.
+    def get(self, run_id: str) -> StoredRun:
+        """Return a run by its full id, with manifest and all metrics.
 
         Raises
         ------
         StorageError
-            If there is no such run, or its curve is damaged.
+            If there is no such run, or its manifest was written by another version and does not fit this one.
+        """
+        with self._database.transaction() as connection:
+            _require(connection, run_id)
+            row = connection.execute(
+                select(RUNS, MANIFESTS.c.manifest).join(MANIFESTS).where(RUNS.c.run_id == run_id)
+            ).one()
+            metrics = connection.execute(
+                select(METRICS).where(METRICS.c.run_id == run_id).order_by(METRICS.c.position)
+            ).all()
+        try:
+            manifest = Manifest(**row.manifest)
+        except TypeError as error:
+            raise StorageError(
+                f"the manifest of run {run_id} does not fit this program: {error}; update grodt"
+            ) from error
+        return StoredRun(
+            run_id=run_id,
+            created_at=_time(row.created_at_us),
+            manifest=manifest,
+            metrics={metric.name: _metric(metric) for metric in metrics},
+            counters=row.counters,
+            stopped=None if row.stopped_bar is None else (row.stopped_bar, row.stopped_reason),
+            n_trades=row.n_trades,
+        )
+
+    def trades(self, run_id: str) -> pl.DataFrame:
+        """Return the closed trades of a run, one row each, in order of exit.
+
+        Returns
+        -------
+        polars.DataFrame
+            `number` from 0; the columns of `Trades`, with null for a stop or target that was absent and the exit
+            reason by name; and as UTC times `decided_at` (close of the decision bar), `entry_bar_at` and
+            `exit_bar_at` (open of the fills' bars).
         """
         import polars as pl
 
-        with self._connection() as connection:
-            row = connection.execute(sa.select(tables.equity).where(tables.equity.c.run_id == run_id)).first()
-        if row is None:
-            raise StorageError(f"there is no run {run_id!r}; `grodt runs list` shows them")
-        if hashlib.sha256(row.parquet).hexdigest() != row.sha256:
-            raise StorageError(f"the equity curve of run {run_id} is damaged; run it again")
-        return pl.read_parquet(io.BytesIO(row.parquet))
+        types = {BigInteger: pl.Int64, SmallInteger: pl.Int8, Double: pl.Float64, Boolean: pl.Boolean, Text: pl.String}
+        columns = [column for column in TRADES.columns if column.name != "run_id"]
+        query = select(*columns).where(TRADES.c.run_id == run_id).order_by(TRADES.c.number)
+        with self._database.transaction() as connection:
+            _require(connection, run_id)
+            rows = [tuple(row) for row in connection.execute(query)]
+        frame = pl.DataFrame(rows, schema={c.name: types[type(c.type)] for c in columns}, orient="row")
+        utc = pl.Datetime("us", "UTC")
+        times = [c.name for c in columns if c.name.endswith("_at_us")]
+        return frame.with_columns(pl.col(times).cast(utc)).rename({name: name.removesuffix("_us") for name in times})
 
-    def delete(self, run_ids: Sequence[str]) -> int:
-        """Delete runs with all that belongs to them; return how many there were."""
-        with self._connection() as connection:
-            done = connection.execute(tables.runs.delete().where(tables.runs.c.run_id.in_(list(run_ids))))
-            return int(done.rowcount)
+    def equity(self, run_id: str, *, is_daily: bool = False) -> pl.DataFrame:
+        """Return the equity curve of a run.
 
-    def engine(self) -> Engine:
-        """Return the engine, for migrations' own tests."""
-        return self._engine
+        Parameters
+        ----------
+        run_id : str
+        is_daily : bool
+            False: one row a bar: `time` (UTC, of the bar's close), `equity`, `qty`, `held`, as in `RunResult`.
+            True: one row a UTC day with bars: `day`, `equity` (the last mark up to and including the next midnight).
+
+        Raises
+        ------
+        StorageError
+            If there is no such run, or the stored curve is damaged.
+        """
+        import polars as pl
+
+        if is_daily:
+            days = EQUITY_DAYS.c
+            query = select(days.day, days.equity).where(days.run_id == run_id).order_by(days.day)
+            with self._database.transaction() as connection:
+                _require(connection, run_id)
+                rows = [tuple(row) for row in connection.execute(query)]
+            return pl.DataFrame(rows, schema={"day": pl.Date, "equity": pl.Float64}, orient="row")
+        with self._database.transaction() as connection:
+            _require(connection, run_id)
+            curve = connection.execute(select(EQUITY_CURVES).where(EQUITY_CURVES.c.run_id == run_id)).one_or_none()
+        if curve is None or hashlib.sha256(curve.parquet).hexdigest() != curve.sha256:
+            raise StorageError(f"the equity curve of run {run_id} is damaged; restore a backup or run it again")
+        return decode_equity(curve.parquet)
+
+    def delete(self, run_ids: Iterable[str]) -> int:
+        """Delete runs by their full ids, with all they left behind, and return how many.
+
+        Raises
+        ------
+        StorageError
+            If one of them does not exist; none is deleted then.
+        """
+        wanted = sorted(set(run_ids))
+        with self._database.transaction(is_write=True) as connection:
+            for run_id in wanted:
+                _require(connection, run_id)
+            connection.execute(delete(RUNS).where(RUNS.c.run_id.in_(wanted)))
+        return len(wanted)
+
+    def resolve(self, prefix: str) -> str:
+        """Return the only run id that is `prefix` or begins with it.
+
+        Raises
+        ------
+        StorageError
+            If `prefix` is empty, there is no such run, or more than one; the message lists the newest candidates.
+        """
+        if not prefix:
+            raise StorageError("the id of a run is empty; `grodt runs list` shows them")
+        # Not LIKE: on SQLite it ignores case, and an underscore would mean any character.
+        begins = func.substr(RUNS.c.run_id, 1, len(prefix)) == prefix
+        query = select(RUNS.c.run_id).where(begins).order_by(RUNS.c.created_at_us.desc(), RUNS.c.run_id.desc())
+        with self._database.transaction() as connection:
+            if _exists(connection, prefix):
+                return prefix
+            found = connection.scalars(query.limit(_CANDIDATES_SHOWN + 1)).all()
+        if not found:
+            raise StorageError(f"there is no run {prefix!r}; `grodt runs list` shows them")
+        if len(found) > 1:
+            more = " and more" if len(found) > _CANDIDATES_SHOWN else ""
+            raise StorageError(
+                f"{prefix!r} is the beginning of several runs: {', '.join(found[:_CANDIDATES_SHOWN])}{more};"
+                " write more of the id"
+            )
+        return str(found[0])
 
 
-def _sqlite_settings(connection: Any, _record: object) -> None:  # Any: a DBAPI connection
-    cursor = connection.cursor()
-    for setting in ("busy_timeout = 30000", "journal_mode = wal", "foreign_keys = on", "synchronous = normal"):
-        cursor.execute(f"pragma {setting}")
-    cursor.close()
+def _insert_run(connection: Connection, wanted: str, run: Mapping[str, object]) -> str:
+    """Insert the row of a run under `wanted`, or the first free id after it, and return the id."""
+    for number in range(1, _IDS_A_SECOND_MAX + 1):
+        run_id = wanted if number == 1 else f"{wanted}-{number}"
+        if _exists(connection, run_id):
+            continue
+        try:
+            with connection.begin_nested():
+                connection.execute(RUNS.insert(), {"run_id": run_id, **run})
+        except IntegrityError:  # on PostgreSQL another process may take it after we looked
+            if not _exists(connection, run_id):
+                raise
+        else:
+            return run_id
+    raise StorageError(f"{_IDS_A_SECOND_MAX} runs are stored as {wanted} already; wait a second")
 
 
-def _free_id(connection: Connection, base: str) -> str:
-    """The same result stored twice in one second gets a suffix."""
-    taken = set(
-        connection.execute(
-            sa.select(tables.runs.c.run_id).where(tables.runs.c.run_id.startswith(base, autoescape=True))
-        ).scalars()
+def _exists(connection: Connection, run_id: str) -> bool:
+    return connection.scalar(select(RUNS.c.run_id).where(RUNS.c.run_id == run_id)) is not None
+
+
+def _require(connection: Connection, run_id: str) -> None:
+    if not _exists(connection, run_id):
+        raise StorageError(f"there is no run {run_id!r}; `grodt runs list` shows them")
+
+
+def _sorted_by(query: Select[Any], metric: str, *, is_descending: bool) -> Select[Any]:
+    value = METRICS.c.value
+    return query.outerjoin(METRICS, and_(METRICS.c.run_id == RUNS.c.run_id, METRICS.c.name == metric)).order_by(
+        value.is_(None), value.desc() if is_descending else value.asc()
     )
-    return base if base not in taken else next(i for n in range(2, 10**6) if (i := f"{base}-{n}") not in taken)
 
 
-def _microseconds(at: datetime) -> int:
-    return round(at.timestamp() * US_PER_S)
+def _plain_json(manifest: Manifest) -> object:
+    """Return the manifest as it will be read again: what JSON cannot hold is refused now, on every database alike."""
+    try:
+        return json.loads(json.dumps(manifest.as_dict(), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"the manifest of the run cannot be stored: {error}; nothing was stored") from error
 
 
-def _datetime(time_us: int) -> datetime:
-    return datetime.fromtimestamp(time_us / US_PER_S, UTC)
-
-
-def _trade_rows(run_id: str, result: RunResult) -> list[dict[str, object]]:
-    trades, time = result.trades, result.bars.time
-    interval_us = result.bars.interval_s * US_PER_S
-    columns: dict[str, list[Any]] = {name: values.tolist() for name, values in trades.columns()}
-    columns["exit_reason"] = [ExitReason(code).name for code in columns["exit_reason"]]
-    for name in ("stop", "target"):
-        columns[name] = [None if value != value else value for value in columns[name]]  # noqa: PLR0124 nan
-    columns["decision_us"] = (time[trades.decision_bar] + interval_us).tolist()
-    columns["entry_us"] = time[trades.entry_bar].tolist()
-    columns["exit_us"] = time[trades.exit_bar].tolist()
-    columns["pnl"] = trades.pnl.tolist()
-    names = list(columns)
+def _metric_rows(run_id: str, metrics: Mapping[str, Metric]) -> list[dict[str, object]]:
     return [
-        {"run_id": run_id, "number": i, **dict(zip(names, row, strict=True))}
-        for i, row in enumerate(zip(*columns.values(), strict=True))
+        {
+            "run_id": run_id,
+            "name": name,
+            "position": position,
+            "value": None if metric.value is None else float(metric.value),
+            "reason": None if metric.reason is None else str(metric.reason),
+            "low_sample": metric.low_sample,
+            "extrapolated": metric.extrapolated,
+            "note": metric.note,
+        }
+        for position, (name, metric) in enumerate(metrics.items())
     ]
 
 
-def _day_rows(run_id: str, result: RunResult) -> list[dict[str, object]]:
-    """The last mark of each UTC day that has bars."""
-    time = result.bars.time
-    day = time // (DAY_S * US_PER_S)
-    last = [*(day[1:] != day[:-1]).nonzero()[0].tolist(), len(time) - 1]
-    interval_us = result.bars.interval_s * US_PER_S
-    return [{"run_id": run_id, "time_us": int(time[i]) + interval_us, "equity": float(result.equity[i])} for i in last]
+def _metric(row: Row[Any]) -> Metric:  # Any: a row has no static type
+    try:
+        return Metric(
+            value=row.value,
+            reason=None if row.reason is None else Reason(row.reason),
+            low_sample=row.low_sample,
+            extrapolated=row.extrapolated,
+            note=row.note,
+        )
+    except ValueError as error:
+        raise StorageError(f"metric {row.name} of run {row.run_id} cannot be read: {error}; update grodt") from error
 
 
-def _compressed(result: RunResult) -> dict[str, object]:
-    import polars as pl
+def _trade_columns(result: RunResult) -> list[Sequence[object]]:
+    """Return one sequence a column of the trades table, in its order, without the run id."""
+    trades, opens = result.trades, result.bars.time
+    columns: dict[str, Sequence[object]] = {
+        "number": range(len(trades)),
+        "decided_at_us": (opens[trades.decision_bar] + result.bars.interval_s * US_PER_S).tolist(),
+        "entry_bar_at_us": opens[trades.entry_bar].tolist(),
+        "exit_bar_at_us": opens[trades.exit_bar].tolist(),
+    }
+    for name, array in trades.columns():
+        values = array.tolist()
+        if name in ("stop", "target"):
+            is_absent = np.isnan(array)
+            _require_finite(name, array[~is_absent])
+            values = [None if absent else value for value, absent in zip(values, is_absent, strict=True)]
+        else:
+            _require_finite(name, array)
+        columns[name] = values
+    names = {int(reason): reason.name for reason in ExitReason}
+    columns["exit_reason"] = [names[code] for code in trades.exit_reason.tolist()]
+    return [columns[column.name] for column in TRADES.columns if column.name != "run_id"]
 
-    buffer = io.BytesIO()
-    closes = pl.Series(result.bars.time + result.bars.interval_s * US_PER_S).cast(pl.Datetime("us", "UTC"))
-    pl.DataFrame({"time": closes, "equity": result.equity, "qty": result.qty}).write_parquet(
-        buffer, compression="zstd", compression_level=1
-    )
-    content = buffer.getvalue()
-    return {"n_bars": len(result.bars), "sha256": hashlib.sha256(content).hexdigest(), "parquet": content}
+
+def _require_finite(name: str, array: npt.NDArray[Any]) -> None:  # Any: integers are finite too
+    if not np.isfinite(array).all():
+        raise StorageError(f"{name} of the run has a value that is not a finite number; nothing was stored")
 
 
-def _polars_type(column: sa.types.TypeEngine[Any]) -> Any:  # Any: polars types are classes
-    import polars as pl
-
-    for kind, found in ((sa.Boolean, pl.Boolean), (sa.String, pl.String), (sa.Double, pl.Float64)):
-        if isinstance(column, kind):
-            return found
-    return pl.Int64
+def _time(time_us: int) -> datetime:
+    return _EPOCH + time_us * _MICROSECOND

@@ -1,4 +1,4 @@
-"""`grodt runs`: what has been run, and what differs."""
+"""`grodt runs`: what has been run, what it was worth, and what differs."""
 
 from __future__ import annotations
 
@@ -38,17 +38,14 @@ def list_stored(
 ) -> None:
     """List stored runs.
 
-    Example:
+    Examples:
 
-      grodt runs list --strategy s1_trend --sort sharpe
+      grodt runs list
+
+      grodt runs list --strategy s1_trend --symbol BTCUSDT --sort sharpe --limit 5
     """
-    from grodtd.domain.errors import ConfigError
-    from grodtd.domain.run import Metric
-    from grodtd.performance.summary import METRICS
-    from grodtd.workflows.runs import list_runs
+    from grodtd.workflows.runs import list_runs, metric_json
 
-    if sort is not None and sort not in METRICS:
-        raise ConfigError(f"no metric named {sort!r}; there are {', '.join(METRICS)}")
     columns = [*LISTED, *([sort] if sort and sort not in LISTED else [])]
     url = database_url(home, database)
     found = list_runs(url, strategy=strategy, symbol=symbol, sort_by=sort, limit=limit, show=columns)
@@ -56,17 +53,27 @@ def list_stored(
         print_json(
             [
                 {
-                    "run_id": r.run_id,
-                    "created_at": r.created_at.isoformat(),
-                    **{k: getattr(r, k) for k in ("strategy", "venue", "symbol", "timeframe", "start", "end")},
-                    "metrics": dict(r.metrics),
+                    "run_id": run.run_id,
+                    "created_at": run.created_at.isoformat(),
+                    "command": run.command,
+                    "strategy": run.strategy,
+                    "params": dict(run.params),
+                    "venue": run.venue,
+                    "symbol": run.symbol,
+                    "timeframe": run.timeframe,
+                    "start": run.start,
+                    "end": run.end,
+                    "n_bars": run.n_bars,
+                    "n_trades": run.n_trades,
+                    "metrics": {name: metric.value for name, metric in run.metrics.items()},
+                    "metric_details": {name: metric_json(metric) for name, metric in run.metrics.items()},
                 }
-                for r in found
+                for run in found
             ]
         )
         return
     if not found:
-        typer.echo("no runs yet; `grodt backtest --help` shows how to make one")
+        typer.echo("no runs yet that match; `grodt backtest --help` shows how to make one")
         return
     from rich.console import Console
     from rich.table import Table
@@ -74,14 +81,16 @@ def list_stored(
     table = Table("run", "strategy", "bars", "from", "to")
     for name in columns:
         table.add_column(name, justify="right")
-    for r in found:
-        values = [r.metrics.get(name) for name in columns]
-        cells = [
-            "–" if value is None else Metric(value).text(METRICS[name].unit)
-            for name, value in zip(columns, values, strict=True)
-        ]
-        bars = f"{r.venue}:{r.symbol} {r.timeframe}"
-        table.add_row(r.run_id, r.strategy, bars, r.start[:10], r.end[:10], *cells)
+    for run in found:
+        params = ", ".join(f"{name}={value:g}" for name, value in run.params.items())
+        table.add_row(
+            run.run_id,
+            f"{run.strategy}\n{params}",
+            f"{run.venue}:{run.symbol} {run.timeframe}",
+            run.start[:10],
+            run.end[:10],
+            *(_shown(run.metrics.get(name), name)[0] for name in columns),
+        )
     Console().print(table)
 
 
@@ -91,34 +100,43 @@ def show(
 ) -> None:
     """Show a stored run: every metric, and the manifest that makes it again.
 
-    Example:
+    Examples:
 
       grodt runs show 20261123T1519
+
+      grodt runs show 20261123T1519 --json
     """
-    from grodtd.performance.summary import METRICS
-    from grodtd.workflows.runs import show_run
+    from grodtd.workflows.runs import metric_json, show_run
 
     found = show_run(database_url(home, database), run)
+    manifest = found.manifest.as_dict()
     if as_json:
         print_json(
             {
                 "run_id": found.run_id,
                 "created_at": found.created_at.isoformat(),
-                "metrics": {name: m.value for name, m in found.metrics.items()},
-                "reasons": {name: str(m.reason) for name, m in found.metrics.items() if m.reason},
-                "manifest": found.manifest.as_dict(),
+                "n_trades": found.n_trades,
+                "counters": dict(found.counters),
+                "stopped": found.stopped,
+                "metrics": {name: metric.value for name, metric in found.metrics.items()},
+                "metric_details": {name: metric_json(metric) for name, metric in found.metrics.items()},
+                "manifest": manifest,
             }
         )
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("metric", "value", "note", title=f"run {found.run_id}")
+    table = Table("metric", title=f"run {found.run_id}, stored {found.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    table.add_column("value", justify="right")
+    table.add_column("note", style="dim")
     for name, metric in found.metrics.items():
-        table.add_row(METRICS[name].description, metric.text(METRICS[name].unit), metric.remark)
+        table.add_row(_described(name), *_shown(metric, name))
     console = Console()
     console.print(table)
-    console.print_json(data=found.manifest.as_dict())
+    if found.stopped:
+        console.print(f"trading stopped for good at bar {found.stopped[0]:,}: {found.stopped[1]}")
+    console.print_json(data=manifest)
 
 
 @app.command()
@@ -130,37 +148,46 @@ def compare(
 ) -> None:
     """Show runs side by side: metrics, and whatever differs in their manifests.
 
-    Example:
+    Examples:
 
       grodt runs compare 20261123T1519 20261123T1520
+
+      grodt runs compare 20261123T1519 20261123T1520 --json
     """
-    from grodtd.performance.summary import METRICS
-    from grodtd.workflows.runs import compare_runs
+    from grodtd.workflows.runs import compare_runs, metric_json
 
     found = compare_runs(database_url(home, database), runs)
     if as_json:
         print_json(
             {
                 "runs": list(found.run_ids),
-                "metrics": {k: [None if m is None else m.value for m in v] for k, v in found.metrics.items()},
+                "metrics": {k: [None if m is None else m.value for m in ms] for k, ms in found.metrics.items()},
+                "metric_details": {
+                    k: [None if m is None else metric_json(m) for m in ms] for k, ms in found.metrics.items()
+                },
                 "differences": {key: list(values) for key, values in found.differences.items()},
+                "is_same_result": found.is_same_result,
             }
         )
         return
     from rich.console import Console
     from rich.table import Table
 
-    def cell(metric: Metric | None, name: str) -> str:
-        return "–" if metric is None else metric.text(METRICS[name].unit)
-
     console = Console()
-    table = Table("metric", *found.run_ids)
+    table = Table("metric")
+    for run_id in found.run_ids:
+        table.add_column(run_id, justify="right")
     for name, metrics in found.metrics.items():
-        table.add_row(METRICS[name].description, *(cell(m, name) for m in metrics))
+        table.add_row(_described(name), *(_shown(metric, name)[0] for metric in metrics))
     console.print(table)
+    if found.is_same_result:
+        console.print("the same result: equity, positions and trades are equal to the bit")
+    if not found.differences:
+        console.print("the manifests are the same")
+        return
     table = Table("what differs", *found.run_ids)
     for key, values in found.differences.items():
-        table.add_row(key, *(str(v) for v in values))
+        table.add_row(key, *("–" if value is None else str(value) for value in values))
     console.print(table)
 
 
@@ -172,37 +199,43 @@ def delete(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete stored runs with everything that belongs to them.
+    """Delete stored runs with everything that belongs to them; asks first.
 
-    Example:
+    Examples:
 
-      grodt runs delete 20261123T1519 --yes
+      grodt runs delete 20261123T1519
+
+      grodt runs delete 20261123T1519 20261123T1520 --yes
     """
-    from grodtd.workflows.runs import delete_runs, show_run
+    from grodtd.workflows.runs import delete_runs, resolve_runs
 
     url = database_url(home, database)
-    wanted = [show_run(url, run).run_id for run in runs]
+    wanted = resolve_runs(url, runs)
     if not yes:
-        typer.confirm(f"delete {', '.join(wanted)}?", abort=True)
-    done = delete_runs(url, wanted)
+        typer.confirm(f"delete {', '.join(wanted)} for good?", abort=True, err=True)
+    delete_runs(url, wanted)
     if as_json:
-        print_json({"deleted": done})
+        print_json({"deleted": wanted})
     else:
-        typer.echo(f"deleted {', '.join(done)}")
+        typer.echo(f"deleted {', '.join(wanted)}")
 
 
 @app.command()
 def export(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(help="Where to; a folder named after the run is made in it.")],
-    file_format: Annotated[str, typer.Option("--format", help="parquet, csv or json.")] = "parquet",
+    file_format: Annotated[
+        str, typer.Option("--format", help="Of trades and equity: parquet, csv or json.")
+    ] = "parquet",
     home: HomeOption = DEFAULT_HOME,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a run's manifest, metrics, trades and equity to files.
 
-    Example:
+    Examples:
+
+      grodt runs export 20261123T1519 out
 
       grodt runs export 20261123T1519 out --format csv
     """
@@ -210,7 +243,7 @@ def export(
 
     files = export_run(database_url(home, database), run, folder, file_format)
     if as_json:
-        print_json({"files": [str(f) for f in files]})
+        print_json({"files": [str(file) for file in files]})
     else:
         for file in files:
             typer.echo(str(file))
@@ -218,11 +251,13 @@ def export(
 
 @app.command()
 def migrate(home: HomeOption = DEFAULT_HOME, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Bring the run database to the present schema; SQLite does it by itself, PostgreSQL when told.
+    """Bring the run database to the newest schema; SQLite does it by itself, PostgreSQL when told.
 
-    Example:
+    Examples:
 
-      GRODT_DATABASE_URL=postgresql://grodt@localhost/grodt grodt runs migrate
+      grodt runs migrate
+
+      grodt runs migrate --database-url postgresql://grodt@localhost/grodt
     """
     from grodtd.workflows.runs import migrate as migrate_database
 
@@ -231,3 +266,18 @@ def migrate(home: HomeOption = DEFAULT_HOME, database: DatabaseOption = None, as
         print_json({"revision": revision})
     else:
         typer.echo(f"schema {revision}")
+
+
+def _described(name: str) -> str:
+    from grodtd.performance.summary import METRICS
+
+    return METRICS[name].description if name in METRICS else name
+
+
+def _shown(metric: Metric | None, name: str) -> tuple[str, str]:
+    """Return (value, note) as text; a run of another version may lack a metric, or have one we do not know."""
+    from grodtd.performance.summary import METRICS
+
+    if metric is None:
+        return "", "this run has no such metric"
+    return metric.text(METRICS[name].unit if name in METRICS else "ratio"), metric.remark

@@ -1,11 +1,14 @@
-"""How Alembic reaches the database: through the engine `RunStore.migrate` hands over."""
+"""Alembic runs this file: apply revisions on the connection, and in the transaction, that the caller opened."""
+
+from __future__ import annotations
 
 from alembic import context
 
-from grodtd.adapters.storage.tables import metadata
+from grodtd.adapters.storage.schema import METADATA
 
-engine = context.config.attributes["engine"]
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=engine.dialect.name == "sqlite")
-    with context.begin_transaction():
-        context.run_migrations()
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=METADATA,
+    transactional_ddl=True,
+)
+context.run_migrations()
