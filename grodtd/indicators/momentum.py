@@ -12,12 +12,24 @@ from grodtd.indicators.volatility import true_range
 
 
 def rsi(bars: int) -> Indicator:
-    """Relative strength index, 0 to 100; changes from index 1, first value at index `bars`.
+    """Relative strength index, 0 to 100; changes from index 1, first value at index `bars` (TA-Lib RSI).
 
-    Where neither a gain nor a loss is left in the averages it is 50 (TA-Lib says 0, which reads as "oversold").
+    Where neither a gain nor a loss is left in the averages it is 50 (TA-Lib says 0, which reads as "oversold"). Warm
+    when the seed weighs less than 1e-4 (14 bars: 125).
+
+    Parameters
+    ----------
+    bars : int
+        Length, 1 or more.
+
+    Raises
+    ------
+    StrategyError
+        If `bars` is not a whole number of at least 1.
     """
     window = checked_window("rsi", bars)
-    return Indicator(f"rsi({window})", _rsi, (window, 0.0, 0.0, 0.0, 0.0), max(window + 1, seed_fades_bars(1 / window)))
+    state = (float(window), 0.0, 0.0, 0.0, 0.0)
+    return Indicator(f"rsi({window})", _rsi, state, warmup_bars=max(window + 1, seed_fades_bars(1.0 / window)))
 
 
 @kernel
@@ -45,18 +57,29 @@ def _rsi(state: FloatArray, bar: Bar) -> float:
 
 
 def adx(bars: int) -> Indicator:
-    """Average directional index, 0 to 100; first value at index 2 * bars - 1.
+    """Average directional index, 0 to 100; first value at index 2 * bars - 1 (TA-Lib ADX).
 
-    Two Wilder averages in a row, so its warm-up is twice that of one.
+    The strength of a trend, not its direction. Without any directional movement in its averages it stays as it was; 0
+    if there never was any. It is one Wilder average of another, so its warm-up is twice that of one.
+
+    Parameters
+    ----------
+    bars : int
+        Length of both averages, 2 or more.
+
+    Raises
+    ------
+    StrategyError
+        If `bars` is not a whole number of at least 2.
     """
     window = checked_window("adx", bars, at_least=2)
-    state = (window, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    return Indicator(f"adx({window})", _adx, state, 2 * seed_fades_bars(1 / window))
+    state = (float(window), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Indicator(f"adx({window})", _adx, state, warmup_bars=2 * seed_fades_bars(1.0 / window))
 
 
 @kernel
 def _adx(state: FloatArray, bar: Bar) -> float:
-    # window, bars seen, high, low and close before, +DM, -DM and true range (Wilder sums), ADX
+    # window, bars seen, high, low, close before, Wilder sums of +DM, -DM, true range, ADX (while seeding: sum of DX)
     window = state[0]
     up, down = bar.high - state[2], state[3] - bar.low
     reach = true_range(bar, state[4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -10,24 +11,23 @@ from grodtd.domain.bars import DAY_S, US_PER_S, Bar, FloatArray
 from grodtd.domain.errors import StrategyError
 from grodtd.domain.indicator import Indicator
 from grodtd.domain.kernel import kernel
+from grodtd.indicators.averages import typical_price
 
 _DAY_US: Final = DAY_S * US_PER_S
 _MINUTE_US: Final = 60 * US_PER_S
 
 
 def vwap(anchor: str | Sequence[str] = "day") -> Indicator:
-    """Volume-weighted average of the typical price (high + low + close) / 3 since the session began.
+    """Volume-weighted average of the typical price (high + low + close) / 3 since the session began, this bar included.
+
+    Defined from the first bar. Until something has traded in the session, it is the bar's typical price. A gap in the
+    data does not restart it: bars that are missing add nothing to the totals.
 
     Parameters
     ----------
     anchor : str or sequence of str
         When a session begins, UTC: ``"day"`` (midnight), ``"week"`` (Monday midnight), a time such as ``"13:30"``, or
-        several times a day. The bar that opens at the anchor is the first of its session.
-
-    Notes
-    -----
-    Until something has traded in the session, the value is the bar's typical price. A gap in the data does not
-    restart it: minutes that are missing added nothing to the totals.
+        several such times. A session's first bar is the first that opens at its anchor or later.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def vwap(anchor: str | Sequence[str] = "day") -> Indicator:
         if not times:
             raise StrategyError("vwap needs at least one anchor, found none")
     minutes = sorted({_minute_of_day(text) for text in times})
-    state = (-1e18, 0.0, 0.0, float(len(minutes)), *map(float, minutes))
+    state = (-math.inf, 0.0, 0.0, float(len(minutes)), *map(float, minutes))
     name = anchor if isinstance(anchor, str) else ",".join(anchor)
     return Indicator(f"vwap({name})", _vwap, state, warmup_bars=1, restarts_after_gap=False)
 
@@ -72,11 +72,14 @@ def _session(state: FloatArray, time: int) -> float:
 
 @kernel
 def _vwap(state: FloatArray, bar: Bar) -> float:
-    # session, sum of price times volume, sum of volume, number of anchors, anchors in minutes of the day
+    # session, average, volume so far, number of anchors, anchors in minutes of the day
     session = _session(state, bar.time)
     if session != state[0]:
         state[0], state[1], state[2] = session, 0.0, 0.0
-    typical = (bar.high + bar.low + bar.close) / 3.0
-    state[1] += typical * bar.volume
+    typical = typical_price(bar)
     state[2] += bar.volume
-    return float(state[1] / state[2]) if state[2] > 0.0 else typical
+    if state[2] == 0.0:
+        return float(typical)
+    # A moving mean, not a ratio of sums: where the price stands still the average is that price, not one beside it.
+    state[1] += (typical - state[1]) * (bar.volume / state[2])
+    return float(state[1])

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped]  # it has none
 import polars as pl
 import pytest
 import talib
 
-from grodtd.domain.bars import Bars, FloatArray
+from grodtd.domain.bars import COLUMNS, Bars, FloatArray, IntArray
 from grodtd.domain.indicator import Indicator
 from grodtd.domain.kernel import JIT_DISABLED
-from grodtd.indicators.averages import ema, rma, slope, sma
+from grodtd.indicators.averages import cross, ema, rma, slope, sma
 from grodtd.indicators.momentum import adx, rsi
 from grodtd.indicators.volatility import (
     atr,
     bollinger_lower,
+    bollinger_middle,
     bollinger_upper,
     donchian_high,
     donchian_low,
@@ -40,19 +43,20 @@ def closes(values: FloatArray) -> Bars:
 
 @pytest.fixture(scope="session", name="goog")
 def _goog() -> Bars:
-    from backtesting.test import GOOG
+    from backtesting.test import GOOG  # type: ignore[import-untyped]  # it has none
 
-    columns = [GOOG[c].to_numpy(np.float64) for c in ("Open", "High", "Low", "Close", "Volume")]
+    open_, high, low, close, volume = (GOOG[c].to_numpy(np.float64) for c in ("Open", "High", "Low", "Close", "Volume"))
     time = GOOG.index.as_unit("us").asi8
-    return Bars(time, *columns, symbol="GOOG", timeframe="1d", calendar="sessions")
+    return Bars(time, open_, high, low, close, volume, symbol="GOOG", timeframe="1d", calendar="sessions")
 
 
 @pytest.fixture(scope="session", name="btc")
 def _btc(real_data: Path) -> Bars:
     frame = pl.read_parquet(real_data / "binance_spot_btcusdt_1m_2023.parquet").slice(60_000, 150_000)
-    columns = [frame[c].to_numpy() for c in ("open", "high", "low", "close", "volume")]
+    open_, high, low, close, volume = (frame[c].to_numpy() for c in COLUMNS)
     # The outage of 24 March 2023 lies inside; TA-Lib knows no gaps, so the calendar here knows none either.
-    return Bars(frame["timestamp"].cast(pl.Int64).to_numpy(), *columns, symbol="BTCUSDT", calendar="sessions")
+    time = frame["timestamp"].cast(pl.Int64).to_numpy()
+    return Bars(time, open_, high, low, close, volume, symbol="BTCUSDT", calendar="sessions")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,8 @@ def test_specification_session_vwap() -> None:
 
 PAIRS: dict[str, tuple[Indicator, Callable[[Bars], FloatArray]]] = {
     "sma": (sma(30), lambda b: talib.SMA(b.close, 30)),
+    "sma_typical": (sma(30, "typical"), lambda b: talib.SMA(talib.TYPPRICE(b.high, b.low, b.close), 30)),
+    "ema_high": (ema(30, "high"), lambda b: talib.EMA(b.high, 30)),
     "ema9": (ema(9), lambda b: talib.EMA(b.close, 9)),
     "ema200": (ema(200), lambda b: talib.EMA(b.close, 200)),
     "atr14": (atr(14), lambda b: talib.ATR(b.high, b.low, b.close, 14)),
@@ -99,6 +105,7 @@ PAIRS: dict[str, tuple[Indicator, Callable[[Bars], FloatArray]]] = {
     "rsi14": (rsi(14), lambda b: talib.RSI(b.close, 14)),
     "adx14": (adx(14), lambda b: talib.ADX(b.high, b.low, b.close, 14)),
     "upper": (bollinger_upper(20, 2.5), lambda b: talib.BBANDS(b.close, 20, 2.5, 2.5)[0]),
+    "middle": (bollinger_middle(20), lambda b: talib.BBANDS(b.close, 20, 2.5, 2.5)[1]),
     "lower": (bollinger_lower(20, 2.5), lambda b: talib.BBANDS(b.close, 20, 2.5, 2.5)[2]),
     "slope": (slope(14), lambda b: talib.LINEARREG_SLOPE(b.close, 14)),
     "highest": (donchian_high(20, 0), lambda b: talib.MAX(b.high, 20)),
@@ -117,9 +124,7 @@ def test_equals_talib(name: str, market: str, request: pytest.FixtureRequest) ->
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
     # TA-Lib calls a market without any change oversold (0); ours says 50. Left out here, tested elsewhere.
     same = ~((ours == 50.0) & (theirs == 0.0)) if name.startswith("rsi") else slice(None)
-    # The slope's own rounding is that of a sum of prices, in TA-Lib: compare on the scale of a price.
-    scale = 1e-9 * bars.close.max() if name == "slope" else 1e-9
-    np.testing.assert_allclose(ours[same], theirs[same], rtol=1e-9, atol=scale)
+    np.testing.assert_allclose(ours[same], theirs[same], rtol=1e-9, atol=1e-9)
 
 
 def test_rolling_std_equals_numpy_where_sums_of_squares_would_not() -> None:
@@ -132,6 +137,12 @@ def test_rolling_std_equals_numpy_where_sums_of_squares_would_not() -> None:
         np.testing.assert_allclose(found, windows.std(axis=1, ddof=ddof), rtol=1e-9)
 
 
+def test_rolling_std_equals_numpy_on_recorded_minutes(btc: Bars) -> None:
+    bars = btc[: 1_000 if JIT_DISABLED else 20_000]
+    windows = np.lib.stride_tricks.sliding_window_view(bars.close, 30)
+    np.testing.assert_allclose(rolling_std(30).values(bars)[29:], windows.std(axis=1, ddof=1), rtol=1e-9, atol=1e-9)
+
+
 def test_rma_is_wilders_recursion() -> None:
     # Seed (2 + 4 + 6) / 3 = 4; then (4 * 2 + 10) / 3 = 6; then (6 * 2 + 3) / 3 = 5.
     found = rma(3).values(closes(np.array([2.0, 4.0, 6.0, 10.0, 3.0])))
@@ -139,11 +150,79 @@ def test_rma_is_wilders_recursion() -> None:
     assert found[2:] == pytest.approx([4.0, 6.0, 5.0], abs=1e-12)
 
 
-def test_sums_do_not_drift_over_a_million_bars(btc: Bars) -> None:
-    n = 2_000 if JIT_DISABLED else 1_000_000
-    repeated = np.tile(btc.close, 7)[:n]
-    found = sma(50).values(closes(repeated))[-1]
-    assert found == pytest.approx(repeated[-50:].mean(), rel=1e-15)
+def cents(bars: Bars) -> IntArray:
+    """Closes as whole cents, in which sums are exact."""
+    whole = np.rint(bars.close * 100).astype(np.int64)
+    np.testing.assert_array_equal(whole / 100, bars.close)
+    return whole
+
+
+def exact_sums(values: IntArray, window: int) -> IntArray:
+    """Sums of each full window."""
+    total = np.concatenate(([0], np.cumsum(values)))
+    return total[window:] - total[:-window]
+
+
+def test_averages_do_not_drift_over_a_million_bars(btc: Bars) -> None:
+    bars = btc[:1_000] if JIT_DISABLED else closes(np.tile(btc.close, 7)[:1_000_000])
+    for window in (50, 997):
+        expected = exact_sums(cents(bars), window) / (100 * window)
+        # 3e-16 is half of the last digit; a sum only added to and taken from is 100 times worse by then.
+        np.testing.assert_allclose(sma(window).values(bars)[window - 1 :], expected, rtol=1e-15)
+
+
+def test_a_price_out_of_all_proportion_is_forgotten() -> None:
+    # 1e12 leaves no digit beyond the fourth in a running sum; two windows later nothing may be left of it.
+    values = 1.0 + np.arange(60) / 7.0
+    values[20] = 1e12
+    found = sma(8).values(closes(values))
+    assert found[-1] == pytest.approx(values[-8:].mean(), rel=1e-15)
+    assert found[35:] == pytest.approx([values[t - 7 : t + 1].mean() for t in range(35, 60)], rel=1e-14)
+
+
+def held(is_up: npt.NDArray[np.bool_], is_down: npt.NDArray[np.bool_]) -> list[int]:
+    """The last event, +1 or -1; 0 before the first."""
+    last, out = 0, []
+    for up, down in zip(is_up, is_down, strict=True):
+        last = 1 if up else -1 if down else last
+        out.append(last)
+    return out
+
+
+def test_cross_is_right_in_whole_cents(btc: Bars) -> None:
+    # Sums of whole cents are exact, ties included: fast mean above slow mean, times 30, is 3 * fast sum > slow sum.
+    bars = btc[:2_000] if JIT_DISABLED else btc
+    fast, slow = exact_sums(cents(bars), 10)[20:], exact_sums(cents(bars), 30)
+    difference = 3 * fast - slow
+    before, now = difference[:-1], difference[1:]
+    assert JIT_DISABLED or (difference == 0).sum() > 5
+    expected = [0, *held((before < 0) & (now > 0), (before > 0) & (now < 0))]
+    assert cross(10, 30).values(bars)[29:].tolist() == expected
+
+
+def test_cross_is_the_crossover_of_backtesting_py(goog: Bars) -> None:
+    from backtesting.lib import crossover  # type: ignore[import-untyped]  # it has none
+
+    close = pd.Series(goog.close)
+    fast, slow = close.rolling(10).mean().to_numpy(), close.rolling(30).mean().to_numpy()
+    up = np.array([crossover(fast[: t + 1], slow[: t + 1]) for t in range(len(goog))])
+    down = np.array([crossover(slow[: t + 1], fast[: t + 1]) for t in range(len(goog))])
+    assert min(up.sum(), down.sum()) > 30
+    assert cross(10, 30).values(goog)[29:].tolist() == held(up, down)[29:]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "shift", "session"), [("day", "0h", "1d"), ("week", "0h", "1w"), ("13:30", "-13h30m", "1d")]
+)
+def test_vwap_is_the_ratio_of_sums_by_session(btc: Bars, anchor: str, shift: str, session: str) -> None:
+    bars = btc[:2_000] if JIT_DISABLED else btc
+    columns = {name: getattr(bars, name) for name in ("time", "high", "low", "close", "volume")}
+    since = pl.col("time").cast(pl.Datetime("us")).dt.offset_by(shift).dt.truncate(session)  # weeks begin on Monday
+    value = (pl.col("high") + pl.col("low") + pl.col("close")) / 3 * pl.col("volume")
+    ratio = value.cum_sum().over(since) / pl.col("volume").cum_sum().over(since)
+    expected = pl.DataFrame(columns).select(ratio).to_series().to_numpy()
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(vwap(anchor).values(bars), expected, rtol=1e-12)
 
 
 def test_warm_up_of_the_specification() -> None:

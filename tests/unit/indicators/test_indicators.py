@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from grodtd.domain.bars import COLUMNS, Bar, Bars
+from grodtd.domain.bars import COLUMNS, Bar, Bars, FloatArray, IntArray
 from grodtd.domain.errors import StrategyError
 from grodtd.domain.indicator import Indicator, IndicatorStream
 from grodtd.domain.kernel import JIT_DISABLED
@@ -17,6 +22,7 @@ from grodtd.indicators.momentum import adx, rsi
 from grodtd.indicators.volatility import (
     atr,
     bollinger_lower,
+    bollinger_middle,
     bollinger_upper,
     donchian_high,
     donchian_low,
@@ -24,20 +30,26 @@ from grodtd.indicators.volatility import (
 )
 from grodtd.indicators.vwap import vwap
 
+ROOT = Path(__file__).resolve().parents[3]
 MINUTE_US = 60_000_000
 N_BARS = 400 if JIT_DISABLED else 4_000
 
 EVERY: tuple[Indicator, ...] = (
     sma(7),
+    sma(5, "typical"),
     ema(9),
+    ema(4, "high"),
     rma(5),
+    rma(6, "open"),
     slope(6),
     cross(4, 11),
     rsi(14),
     adx(6),
     atr(14),
     rolling_std(8),
+    rolling_std(8, ddof=0),
     bollinger_upper(8),
+    bollinger_middle(8),
     bollinger_lower(8),
     donchian_high(9),
     donchian_low(9),
@@ -61,6 +73,14 @@ def rough_bars(n: int = N_BARS, seed: int = 11) -> Bars:
     return Bars(time, open_, high, low, close, volume)
 
 
+def with_columns(time: IntArray, columns: dict[str, FloatArray]) -> Bars:
+    return Bars(time, columns["open"], columns["high"], columns["low"], columns["close"], columns["volume"])
+
+
+def columns_of(bars: Bars) -> dict[str, FloatArray]:
+    return {name: getattr(bars, name) for name in COLUMNS}
+
+
 def stepwise(indicator: Indicator, bars: Bars) -> list[float]:
     stream = IndicatorStream(indicator, gap_step_us=bars.gap_step_us)
     columns = [getattr(bars, name).tolist() for name in COLUMNS]
@@ -80,40 +100,106 @@ def test_batch_equals_stepwise_bit_for_bit(indicator: Indicator) -> None:
     np.testing.assert_array_equal(values, stepwise(indicator, bars))
 
 
+def values_as_hex() -> dict[str, list[str]]:
+    """Every indicator on a short run, to the bit; called in another process below."""
+    bars = rough_bars(300)
+    return {i.name: [float.hex(v) for v in i.values(bars).tolist()] for i in EVERY}
+
+
+def test_compiled_equals_interpreted_bit_for_bit() -> None:
+    script = f"import json; from {__name__} import values_as_hex; print(json.dumps(values_as_hex()))"
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "0" if JIT_DISABLED else "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    other = json.loads(done.stdout)
+    assert len(other) == len(EVERY)
+    assert other == values_as_hex()
+
+
+def test_no_bars_give_no_values(indicator: Indicator) -> None:
+    assert indicator.values(rough_bars()[:0]).shape == (0,)
+
+
+def test_values_are_defined_by_the_end_of_the_warm_up(indicator: Indicator) -> None:
+    n = max(indicator.warmup_bars, 20)
+    without_gaps = with_columns(np.arange(n) * MINUTE_US, columns_of(rough_bars()[:n]))
+    values = indicator.values(without_gaps)
+    assert np.isfinite(values[indicator.warmup_bars - 1 :]).all()
+
+
 def test_what_comes_later_changes_nothing_before(indicator: Indicator) -> None:
     bars, other = rough_bars(), rough_bars(seed=12)
     values = indicator.values(bars)
     for at in (1, N_BARS // 3, N_BARS - 1):
-        mixed = Bars(bars.time, *(np.append(getattr(bars, c)[:at], getattr(other, c)[at:]) for c in COLUMNS))
+        later = columns_of(other[at:])
+        mixed = with_columns(bars.time, {c: np.append(v[:at], later[c]) for c, v in columns_of(bars).items()})
         np.testing.assert_array_equal(indicator.values(mixed)[:at], values[:at])
 
 
-def test_a_long_gap_restarts_and_a_short_one_counts_as_flat_bars(indicator: Indicator) -> None:
-    bars = rough_bars()
-    missing = np.diff(bars.time) // MINUTE_US - 1
-    values = indicator.values(bars)
-    if indicator.restarts_after_gap:
-        start = int(np.flatnonzero(missing > 5)[0]) + 1
-        np.testing.assert_array_equal(values[start:], indicator.values(bars[start:]))
+def test_bars_without_volume_and_gaps_are_among_the_rough_bars() -> None:
+    bars = rough_bars(400)
+    assert (bars.volume == 0).sum() > 10
+    assert set(np.diff(bars.time) // MINUTE_US - 1) == {0, 1, 3, 5, 6, 90}
 
-    # A run with one gap of three bars equals the same run with those bars written out flat.
-    clean = rough_bars()[:60]
-    time = np.arange(60) * MINUTE_US
-    late = np.where(np.arange(60) >= 40, 3 * MINUTE_US, 0)
-    gapped = Bars(time + late, *(getattr(clean, c) for c in COLUMNS))
-    last = clean.close[39]
-    columns = {c: np.insert(getattr(clean, c), 40, [0.0 if c == "volume" else last] * 3) for c in COLUMNS}
-    filled = Bars(np.arange(63) * MINUTE_US, **columns)
-    kept = np.r_[0:40, 43:63]
-    np.testing.assert_array_equal(indicator.values(gapped), indicator.values(filled)[kept])
+
+@pytest.mark.parametrize("missing", [1, 5])
+def test_up_to_five_missing_bars_count_as_flat_bars(indicator: Indicator, missing: int) -> None:
+    n, at = 60, 40
+    columns = columns_of(rough_bars()[:n])
+    late = np.where(np.arange(n) >= at, missing * MINUTE_US, 0)
+    gapped = with_columns(np.arange(n) * MINUTE_US + late, columns)
+    last = columns["close"][at - 1]
+    flat = {c: np.insert(v, at, [0.0 if c == "volume" else last] * missing) for c, v in columns.items()}
+    written_out = with_columns(np.arange(n + missing) * MINUTE_US, flat)
+    kept = np.r_[0:at, at + missing : n + missing]
+    np.testing.assert_array_equal(indicator.values(gapped), indicator.values(written_out)[kept])
+
+
+@pytest.mark.parametrize("missing", [6, 90])
+def test_more_missing_bars_are_a_fresh_start(indicator: Indicator, missing: int) -> None:
+    n, at = 60, 40
+    late = np.where(np.arange(n) >= at, missing * MINUTE_US, 0)
+    bars = with_columns(np.arange(n) * MINUTE_US + late, columns_of(rough_bars()[:n]))
+    restarted = indicator.values(bars[at:])
+    if indicator.restarts_after_gap:
+        np.testing.assert_array_equal(indicator.values(bars)[at:], restarted)
+    else:
+        assert indicator.name.startswith("vwap")
+        assert not np.array_equal(indicator.values(bars)[at:], restarted)
 
 
 def test_values_scale_with_price(indicator: Indicator) -> None:
     # A factor of two is exact in binary, so the law holds to the bit.
     bars = rough_bars()
-    doubled = Bars(bars.time, *(getattr(bars, c) * (1 if c == "volume" else 2) for c in COLUMNS))
+    doubled = with_columns(bars.time, {c: v * (1 if c == "volume" else 2) for c, v in columns_of(bars).items()})
     factor = 1.0 if indicator.name.startswith(("rsi", "adx", "cross")) else 2.0
     np.testing.assert_array_equal(indicator.values(doubled), indicator.values(bars) * factor)
+
+
+def is_a_price(indicator: Indicator) -> bool:
+    return not indicator.name.startswith(("rsi", "adx", "atr", "cross", "slope", "rolling_std"))
+
+
+@pytest.mark.parametrize("price", [0.07, 0.1, 1.1, 29_641.13])
+def test_a_market_that_stands_still_has_exactly_its_price_as_its_average(indicator: Indicator, price: float) -> None:
+    # Plain sums miss it: 0.1 + 0.1 + 0.1 is 0.30000000000000004, and a third of that is more than 0.1.
+    n = indicator.warmup_bars + 40
+    still = np.full(n, price)
+    bars = Bars(np.arange(n) * MINUTE_US, still, still, still, still, np.linspace(0.1, 7.0, n))
+    value = price if is_a_price(indicator) else 50.0 if indicator.name.startswith("rsi") else 0.0
+    np.testing.assert_array_equal(indicator.values(bars)[indicator.warmup_bars - 1 :], value)
+
+
+def test_an_sma_is_exact_as_soon_as_the_market_has_stood_still_for_its_window() -> None:
+    # The ring is not at its turn when the window fills with 0.1: the last digits of 7.3 and 9.9 are gone all the same.
+    assert sma(4).values(closes(7.3, 9.9, 0.7, 3.1, 9.9, 0.1, 0.1, 0.1, 0.1, 0.1))[-2:].tolist() == [0.1, 0.1]
 
 
 def closes(*values: float) -> Bars:
@@ -136,6 +222,14 @@ def test_touching_is_not_crossing() -> None:
     assert cross(1, 2).values(closes(3, 2, 3))[1:].tolist() == [0, 1]
 
 
+def test_equal_averages_touch_even_where_binary_fractions_do_not() -> None:
+    # SMA1 - SMA3 at index 2 to 4, by hand: 0.1 - 0.4/3 < 0; 0.1 - 0.3/3 = 0; 0.2 - 0.4/3 > 0. In binary, three times
+    # 0.1 divided by three is more than 0.1, which would make a crossing of the touch.
+    assert cross(1, 3).values(closes(0.2, 0.1, 0.1, 0.1, 0.2))[2:].tolist() == [0, 0, 0]
+    # SMA2 - SMA4 at index 3 to 5: 0.6/2 - 0.9/4 > 0; 0.5/2 - 1/4 = 0; 0.2/2 - 0.8/4 < 0.
+    assert cross(2, 4).values(closes(0.2, 0.1, 0.3, 0.3, 0.2, 0.0001))[3:].tolist() == [0, 0, -1]
+
+
 def test_a_market_that_does_not_move_is_neither_overbought_nor_oversold() -> None:
     assert rsi(3).values(closes(5, 5, 5, 5, 5))[3:].tolist() == [50.0, 50.0]
 
@@ -145,6 +239,17 @@ def test_donchian_leaves_the_present_bar_out_unless_asked() -> None:
     assert donchian_high(2).values(bars)[2:].tolist() == [5, 5, 3]
     assert donchian_high(2, 0).values(bars)[1:].tolist() == [5, 5, 3, 9]
     assert donchian_low(2).values(bars)[2:].tolist() == [1, 2, 2]
+    assert donchian_low(2, 0).values(bars)[1:].tolist() == [1, 2, 2, 3]
+
+
+def test_an_average_of_another_price_is_taken_from_that_price() -> None:
+    open_, high, low, close = np.array([[4.0, 5.0], [8.0, 9.0], [2.0, 3.0], [5.0, 3.0]])
+    bars = Bars(np.array([0, MINUTE_US]), open_, high, low, close, np.ones(2))
+    # Typical prices: (8 + 2 + 5) / 3 = 5 and (9 + 3 + 3) / 3 = 5.
+    expected = {"close": 4.0, "open": 4.5, "high": 8.5, "low": 2.5, "typical": 5.0}
+    for make in (sma, ema, rma):
+        assert {price: make(2, price).values(bars)[1] for price in expected} == expected  # type: ignore[arg-type]  # keys are plain text
+    assert sma(2, "high").name == "sma(2,high)"
 
 
 def test_vwap_sessions_begin_at_their_anchor() -> None:
@@ -158,6 +263,13 @@ def test_vwap_sessions_begin_at_their_anchor() -> None:
     assert vwap(["23:00", "01:00"]).values(bars).tolist() == [10, 20, 25, 50, 60]
 
 
+def test_vwap_goes_on_over_a_long_gap_in_its_session() -> None:
+    # 10 minutes of the same day are missing; 10 * 1 + 40 * 2 over 3.
+    prices = np.array([10.0, 40.0])
+    bars = Bars(np.array([0, 11]) * MINUTE_US, prices, prices, prices, prices, np.array([1.0, 2.0]))
+    assert vwap().values(bars).tolist() == [10.0, 30.0]
+
+
 def test_vwap_before_any_volume_is_the_typical_price() -> None:
     bar = Bars([0], [2.0], [4.0], [1.0], [2.5], [0.0])  # type: ignore[arg-type]  # lists are fine
     assert vwap().values(bar).tolist() == [2.5]  # (4 + 1 + 2.5) / 3
@@ -167,19 +279,34 @@ def test_vwap_before_any_volume_is_the_typical_price() -> None:
     ("make", "message"),
     [
         (lambda: sma(0), "sma needs a whole number of at least 1 bars, found 0"),
-        (lambda: ema(2.5), "ema needs a whole number"),  # type: ignore[arg-type]
+        (lambda: ema(2.5), "ema needs a whole number"),  # type: ignore[arg-type]  # on purpose
         (lambda: rsi(True), "rsi needs a whole number"),
         (lambda: slope(1), "slope needs a whole number of at least 2"),
         (lambda: adx(1), "adx needs a whole number of at least 2"),
+        (lambda: sma(math.nan), "needs a whole number of at least 1 bars, found nan"),  # type: ignore[arg-type]  # on purpose
+        (lambda: sma("9"), "found '9'"),  # type: ignore[arg-type]  # on purpose
+        (lambda: sma(1_000_001), "sma needs at most 1000000 bars, found 1000001"),
+        (lambda: sma(5, "mid"), "sma needs a price out of close, .* found 'mid'"),  # type: ignore[arg-type]  # on purpose
         (lambda: cross(10, 10), "cross needs fast_bars < slow_bars, found 10 and 10"),
         (lambda: rolling_std(1), "rolling_std needs a whole number of at least 2"),
         (lambda: rolling_std(5, 2), "ddof 0 or 1"),
         (lambda: bollinger_upper(20, math.nan), "deviations above zero, found nan"),
+        (lambda: bollinger_lower(20, 0.0), "deviations above zero, found 0.0"),
         (lambda: donchian_high(5, 2), "offset_bars 0 or 1"),
         (lambda: vwap("noon"), "anchor 'noon' is not understood"),
+        (lambda: vwap("24:00"), "anchor '24:00' is not understood"),
+        (lambda: vwap(["08:00", "9:30"]), "anchor '9:30' is not understood"),
         (lambda: vwap([]), "at least one anchor"),
     ],
 )
 def test_impossible_parameters_are_refused(make: Callable[[], Indicator], message: str) -> None:
     with pytest.raises(StrategyError, match=message):
         make()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    assert sma(np.int64(3)) == sma(3)  # type: ignore[arg-type]  # sweeps pass these
+
+
+def test_what_decides_a_value_shows_in_the_name() -> None:
+    assert len({i.name for i in EVERY}) == len(EVERY)
