@@ -24,6 +24,9 @@ class ExitReason(IntEnum):
     TRAIL = 3
     SIGNAL = 4
     REVERSE = 5
+    TIME = 6
+    EOD = 7
+    RISK = 8
     LIQUIDATION = 9
     END_OF_DATA = 10
 
@@ -118,19 +121,21 @@ class Trades:
     side : int8
         +1 long, -1 short.
     qty : float64
-        Units of the base currency, above zero.
+        Units of the base currency, above zero: all that was bought (sold short) in the trade.
     entry_ref, exit_ref : float64
-        The market price the fill refers to (open, stop level, limit, close), before spread and slippage.
+        The market price the fills refer to (open, stop level, limit, close), before spread and slippage.
     entry_price, exit_price : float64
-        The fill prices.
+        The fill prices. Quantity-weighted means where the volume cap made several fills of one order.
     entry_fee, exit_fee : float64
         Fees in quote currency (negative for a rebate).
+    funding, borrow : float64
+        Funding and borrow paid while the position was held, quote currency (negative: received).
     stop, target : float64
         Levels as set at the entry; nan where absent.
     exit_reason : int8
         An `ExitReason`.
     ambiguous : bool
-        Both levels lay inside the exit bar and the stop was taken first (F5).
+        The exit hinges on what came first inside a bar (F5).
     capped : bool
         The size was bound by the gross cap rather than by the risk (F12).
     """
@@ -146,6 +151,8 @@ class Trades:
     exit_price: FloatArray
     entry_fee: FloatArray
     exit_fee: FloatArray
+    funding: FloatArray
+    borrow: FloatArray
     stop: FloatArray
     target: FloatArray
     exit_reason: SideArray
@@ -172,8 +179,9 @@ class Trades:
 
     @property
     def pnl(self) -> FloatArray:
-        """Net profit: at fill prices, after fees, quote currency."""
-        return self.side * self.qty * (self.exit_price - self.entry_price) - self.fees
+        """Net profit: at fill prices, after fees, funding and borrow, quote currency."""
+        gross = self.side * self.qty * (self.exit_price - self.entry_price)
+        return gross - self.fees - self.funding - self.borrow
 
     @property
     def notional(self) -> FloatArray:
@@ -186,14 +194,81 @@ class Trades:
             yield column.name, getattr(self, column.name)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fills:
+    """Every fill of a run, in order of execution: one array per column, all of shape (n_fills,).
+
+    Attributes
+    ----------
+    bar : int64
+        Bar of the fill.
+    trade : int64
+        Position of the trade in `Trades`.
+    side : int8
+        +1 buy, -1 sell.
+    qty, ref, price, fee : float64
+        Quantity above zero, reference price, fill price, fee in quote currency.
+    spread, impact : float64
+        Half-spread and market impact in it, quote currency; the rest of ``qty * |price - ref|`` is slippage.
+    reason : int8
+        0 for an entry, else an `ExitReason`.
+    """
+
+    bar: IntArray
+    trade: IntArray
+    side: SideArray
+    qty: FloatArray
+    ref: FloatArray
+    price: FloatArray
+    fee: FloatArray
+    spread: FloatArray
+    impact: FloatArray
+    reason: SideArray
+
+    def __len__(self) -> int:
+        return int(self.side.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """Where the money came from and went to, bar by bar (QUANT_SPEC 4): float64 arrays of shape (n_bars,).
+
+    Gross is profit at reference prices; everything else is a cost, above zero when paid. All in quote currency.
+    """
+
+    gross: FloatArray
+    spread: FloatArray
+    slippage: FloatArray
+    impact: FloatArray
+    fees: FloatArray
+    funding: FloatArray
+    borrow: FloatArray
+
+    @property
+    def net(self) -> FloatArray:
+        """Change of the account's value by this symbol in each bar."""
+        return self.gross - self.spread - self.slippage - self.impact - self.fees - self.funding - self.borrow
+
+    def totals(self) -> dict[str, float]:
+        """Return the sum of each column."""
+        return {f.name: float(getattr(self, f.name).sum()) for f in fields(self)}
+
+
 COUNTERS: Final = (
     "entries",
     "rejected_no_stop",
     "rejected_min_notional",
     "rejected_no_cash",
+    "rejected_exposure",
     "reduced_to_cash",
+    "reduced_to_exposure",
     "ambiguous_exits",
     "waited_for_volume",
+    "partial_fills",
+    "expired",
+    "gated",
+    "daily_loss_halts",
+    "cooldowns",
 )
 
 
@@ -215,6 +290,8 @@ class RunResult:
     held : bool array, shape (n_bars,)
         Whether a position existed after the bar's open fills (closed again inside the bar or not).
     trades : Trades
+    fills : Fills
+    ledger : Ledger
     counters : mapping of str to int
         How often each rule acted; keys in `COUNTERS`.
     stopped : (bar, reason) or None
@@ -228,6 +305,8 @@ class RunResult:
     qty: FloatArray
     held: np.ndarray[tuple[int], np.dtype[np.bool_]]
     trades: Trades
+    fills: Fills
+    ledger: Ledger
     counters: Mapping[str, int]
     stopped: tuple[int, str] | None = None
 

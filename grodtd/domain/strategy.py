@@ -27,11 +27,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Bracket(NamedTuple):
-    """Exit distances from the entry fill price, in price; nan or <= 0 means absent."""
+    """How to get in and out: distances in price as of the decision's close; nan or <= 0 means absent. See `levels`.
+
+    Attributes
+    ----------
+    stop, target : float
+        From the entry's fill price.
+    trail : float
+        From the best price since the entry.
+    break_even : float
+        Once the price has gone this far our way, the entry price is a stop.
+    limit : float
+        Enter by a resting limit this far on our side of the close, instead of at the next open.
+    max_bars : float
+        Leave at the open after so many bars.
+    """
 
     stop: float
     target: float
     trail: float
+    break_even: float
+    limit: float
+    max_bars: float
+
+
+@kernel
+def levels(
+    stop: float = math.nan,
+    target: float = math.nan,
+    trail: float = math.nan,
+    break_even: float = math.nan,
+    limit: float = math.nan,
+    max_bars: float = math.nan,
+) -> Bracket:
+    """Return the bracket with these entries, the others absent; for rules, where numba allows a class no defaults."""
+    return Bracket(stop, target, trail, break_even, limit, max_bars)
 
 
 BRACKET_ROWS: Final = len(Bracket._fields)
@@ -57,7 +87,7 @@ class Decisions:
         In the order of the strategy's row; nan while undefined.
     side : int8 array, shape (n_bars,)
         +1, -1 or 0; 0 while a feature is undefined or not yet warm (C4a).
-    bracket : float64 array, shape (3, n_bars)
+    bracket : float64 array, shape (6, n_bars)
         Rows of `Bracket`.
     """
 
@@ -215,7 +245,7 @@ class DecisionStream:
         self._seen += 1
         values = [stream.update(bar) for stream in self._streams]
         if self._seen < self._warmup_bars or any(math.isnan(v) for v in values):
-            return 0, Bracket(math.nan, math.nan, math.nan)
+            return 0, levels()
         row = self.strategy.row(*values)  # type: ignore[arg-type]  # a NamedTuple takes its fields
         side = self.strategy.decide(bar, row, self.params)
         if side not in (-1, 0, 1):
@@ -242,9 +272,8 @@ def rows(time, open_, high, low, close, volume, features, ready, params, side, o
                 return t
             side[t] = wanted
             distances = bracket(row, params)
-            out[0, t] = distances.stop
-            out[1, t] = distances.target
-            out[2, t] = distances.trail
+            for i in range(len(distances)):
+                out[i, t] = distances[i]
     return -1
 """
 

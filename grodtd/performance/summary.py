@@ -11,7 +11,7 @@ import numpy as np
 
 from grodtd.domain.bars import US_PER_S, YEAR_S, FloatArray
 from grodtd.domain.market import BPS
-from grodtd.domain.run import Metric, Reason, RunResult, Trades
+from grodtd.domain.run import Fills, Ledger, Metric, Reason, RunResult, Trades
 from grodtd.performance import ratios, risk
 from grodtd.performance import trades as trade_statistics
 from grodtd.performance.returns import (
@@ -93,7 +93,11 @@ METRICS: Final[dict[str, MetricInfo]] = {
     "net_pnl": MetricInfo("Net profit of closed trades", "quote", "costs", True),
     "gross_pnl": MetricInfo("Profit at reference prices, before costs", "quote", "costs", True),
     "fees": MetricInfo("Fees paid", "quote", "costs", False),
-    "slippage_cost": MetricInfo("Spread and slippage paid", "quote", "costs", False),
+    "slippage_cost": MetricInfo("Spread, slippage and market impact paid", "quote", "costs", False),
+    "spread_cost": MetricInfo("Half-spread in it", "quote", "costs", False),
+    "impact_cost": MetricInfo("Market impact in it", "quote", "costs", False),
+    "funding_cost": MetricInfo("Funding paid, received if below zero", "quote", "costs", False),
+    "borrow_cost": MetricInfo("Borrow paid on spot shorts", "quote", "costs", False),
     "cost_drag": MetricInfo("Costs a year over mean equity", "fraction", "costs", False),
     "break_even_cost_bps": MetricInfo("Cost per side at which the result is zero", "bps", "costs", True),
     "turnover": MetricInfo("Traded notional a year over mean equity, two-sided", "ratio", "costs"),
@@ -155,6 +159,8 @@ def _until(result: RunResult, bar: int) -> RunResult:
         qty=result.qty[:end],
         held=result.held[:end],
         trades=trades,
+        fills=Fills(**{f.name: getattr(result.fills, f.name)[result.fills.bar <= bar] for f in fields(Fills)}),
+        ledger=Ledger(**{f.name: getattr(result.ledger, f.name)[:end] for f in fields(Ledger)}),
     )
 
 
@@ -285,7 +291,8 @@ def _of_trades(trades: Trades) -> dict[str, Metric]:
 
 def _of_costs(result: RunResult) -> dict[str, Metric]:
     trades = result.trades
-    notional, costs = float(trades.notional.sum()), float((trades.fees + trades.slippage).sum())
+    notional = float(trades.notional.sum())
+    costs = float((trades.fees + trades.slippage + trades.funding + trades.borrow).sum())
     gross = float(trades.gross_pnl.sum())
     equity_years = float(result.equity.mean()) * years(result.bars)
     return {
@@ -293,6 +300,10 @@ def _of_costs(result: RunResult) -> dict[str, Metric]:
         "gross_pnl": Metric(gross),
         "fees": Metric(float(trades.fees.sum())),
         "slippage_cost": Metric(float(trades.slippage.sum())),
+        "spread_cost": Metric(float(result.fills.spread.sum())),
+        "impact_cost": Metric(float(result.fills.impact.sum())),
+        "funding_cost": Metric(float(trades.funding.sum())),
+        "borrow_cost": Metric(float(trades.borrow.sum())),
         "cost_drag": _metric(costs / equity_years if equity_years > 0 else math.nan, Reason.RUIN),
         "break_even_cost_bps": _metric(gross / notional / BPS if notional else math.nan, Reason.NO_TRADES),
         "turnover": _metric(notional / equity_years if equity_years > 0 else math.nan, Reason.RUIN),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from grodtd.domain.bars import Bar
-from grodtd.domain.strategy import Bracket, Features, Strategy, rule
+from grodtd.domain.strategy import Bracket, Features, Strategy, levels, rule
 from grodtd.indicators.averages import ema
 from grodtd.indicators.volatility import atr
 from grodtd.indicators.vwap import vwap
@@ -41,7 +40,7 @@ def decide(bar: Bar, f: Row, p: Params) -> int:
 @rule
 def bracket(f: Row, p: Params) -> Bracket:
     stop = p.stop_atr * f.atr
-    return Bracket(stop, p.reward_risk * stop, math.nan)
+    return levels(stop=stop, target=p.reward_risk * stop)
 
 
 def is_valid(p: Params) -> str:

@@ -218,6 +218,8 @@ def trades_frame(result: RunResult) -> pl.DataFrame:
             "gross_pnl": trades.gross_pnl,
             "slippage": trades.slippage,
             "fees": trades.fees,
+            "funding": trades.funding,
+            "borrow": trades.borrow,
             "pnl": trades.pnl,
             "exit_reason": pl.Series([ExitReason(r).name for r in trades.exit_reason], dtype=pl.String),
             "ambiguous": trades.ambiguous,

@@ -16,7 +16,7 @@ from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config
 from grodtd.domain.bars import US_PER_S, Bars, utc
 from grodtd.domain.errors import ConfigError, DataError
-from grodtd.domain.market import Account, Costs, Instrument, Rules, Sizing
+from grodtd.domain.market import Account, Rules, Sizing
 from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.performance.summary import metric_table
@@ -172,7 +172,8 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
     """
     found = []
     instrument = result.account.instrument
-    if instrument.market == "spot" and bool((result.trades.side < 0).any()):
+    has_borrow = result.account.costs.borrow_bps_hour > 0
+    if instrument.market == "spot" and not has_borrow and bool((result.trades.side < 0).any()):
         found.append("borrow_not_modelled")
     if not (instrument.tick or instrument.lot):
         found.append("no_increments")
@@ -222,7 +223,7 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
     store = RunStore(database_url)
     run_id = store.resolve(run_id)
     manifest = store.get(run_id).manifest
-    account = account_from(manifest.account)
+    account = Account.from_dict(manifest.account)
     start_us, end_us = time_range(manifest.start, manifest.end)
     bars = load_bars(
         home,
@@ -246,15 +247,4 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
         expected_hash=manifest.result_hash,
         found_hash=found,
         is_same_code=package_hash() == manifest.engine_code_hash,
-    )
-
-
-def account_from(stored: Mapping[str, Any]) -> Account:  # Any: parsed JSON
-    """Return the account of a manifest as it was."""
-    return Account(
-        instrument=Instrument(**stored["instrument"]),
-        costs=Costs(**stored["costs"]),
-        sizing=Sizing(**stored["sizing"]),
-        rules=Rules(**stored["rules"]),
-        initial_capital=stored["initial_capital"],
     )

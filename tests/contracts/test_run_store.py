@@ -39,9 +39,10 @@ METRICS = {
 }
 
 
-def finished(seed: int = 3, n: int = 2_000) -> tuple[Manifest, RunResult]:
-    bars, side, bracket, _ = random_path(seed, n_bars=n)
-    bars = Bars(bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume, venue="test", symbol="TEST")
+def finished(seed: int = 5, n: int = 2_000) -> tuple[Manifest, RunResult]:
+    bars, side, bracket = random_path(seed, n_bars=n)[:3]
+    time = np.arange(n) * 60_000_000
+    bars = Bars(time, bars.open, bars.high, bars.low, bars.close, bars.volume, venue="test", symbol="TEST")
     sizing = Sizing("fraction", fraction=0.1)
     account = Account(Instrument("test", "TEST"), Costs(10, 10, 0.5, 0.5), sizing)
     result = fill_orders(bars, side, bracket, account)
@@ -404,7 +405,7 @@ def test_models_and_migrations_agree_and_can_go_back(store: RunStore, engine: sa
 
 def test_runs_without_trades_or_metrics_are_stored_too(store: RunStore) -> None:
     manifest, result = finished()
-    idle = fill_orders(result.bars, np.zeros(2_000, dtype=np.int8), np.full((3, 2_000), np.nan), result.account)
+    idle = fill_orders(result.bars, np.zeros(2_000, dtype=np.int8), np.full((6, 2_000), np.nan), result.account)
     run_id = store.save(manifest, {}, idle, created_at=NOW)
     trades = store.trades(run_id)
     assert trades.height == 0

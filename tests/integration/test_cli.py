@@ -123,7 +123,7 @@ def test_the_report_is_written_and_named(home: Path, tmp_path: Path) -> None:
         (("backtest", "s1_trend", *SYNTHETIC, "--param", "nope=1"), 4, "has no parameter nope"),
         (("backtest", "s1_trend", *SYNTHETIC, "--param", "ema_bars"), 2, "--param takes name=value"),
         (("backtest", "s1_trend", *SYNTHETIC, "--from", "yesterday"), 2, "is not a date or time"),
-        (("backtest", "s1_trend", *SYNTHETIC, "--sizing", "max_gross=3"), 2, "leverage is not modelled"),
+        (("backtest", "s1_trend", *SYNTHETIC, "--sizing", "max_gross=3"), 2, "max_gross 3 borrows money"),
         (("backtest", "s1_trend", *SYNTHETIC, "--costs", "nowhere"), 2, "no costs for 'nowhere'"),
         (("backtest", "s1_trend", "--venue", "binance", "--symbol", "BTCUSDT"), 3, "data import"),
         (("backtest", "s1_trend", *SYNTHETIC, "--from", "2099-01-01"), 3, ""),

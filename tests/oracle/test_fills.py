@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from grodtd.domain.bars import Bars
+from grodtd.domain.bars import US_PER_S, Bars, timeframe_s
 from grodtd.domain.errors import DataError, ExecutionError, StrategyError
-from grodtd.domain.market import Account, Costs, Instrument, Rules, Sizing
+from grodtd.domain.market import Account, Costs, Instrument, Limits, Market, Rules, Sizing
 from grodtd.domain.run import COUNTERS, ExitReason, RunResult
+from grodtd.domain.strategy import Bracket
 from grodtd.execution.fills import fill_orders
 from tests.reference.simulator import simulate
 
@@ -26,7 +27,7 @@ LIQUIDATION, END_OF_DATA = ExitReason.LIQUIDATION, ExitReason.END_OF_DATA
 
 NONE = float("nan")
 MINUTE_US = 60_000_000
-FREE, ONE_UNIT, AT_ONCE = Costs(), Sizing(mode="fixed_qty"), Rules()
+FREE, ONE_UNIT, AT_ONCE, UNLIMITED = Costs(), Sizing(mode="fixed_qty"), Rules(), Limits()
 SIDES = {"+": 1, "-": -1, ".": 0}
 
 Row = tuple[float, ...]
@@ -60,6 +61,17 @@ class Case:
     stop: float | tuple[float, ...] = NONE
     target: float | tuple[float, ...] = NONE
     trail: float | tuple[float, ...] = NONE
+    break_even: float | tuple[float, ...] = NONE
+    limit: float | tuple[float, ...] = NONE
+    max_bars: float | tuple[float, ...] = NONE
+    gate: tuple[int, ...] | None = None
+    funding: tuple[float, ...] | None = None
+    fine: tuple[Row, ...] | None = None  # two finer bars a bar
+    limits: Limits = UNLIMITED
+    leverage: float = 1.0
+    maintenance: float = 0.0
+    market: Market = "spot"
+    start: int = 0  # minutes after midnight
     costs: Costs = FREE
     sizing: Sizing = ONE_UNIT
     rules: Rules = AT_ONCE
@@ -74,20 +86,33 @@ class Case:
 
     @property
     def account(self) -> Account:
-        instrument = Instrument("hand", "CASE", tick=self.tick, lot=self.lot, min_notional=self.min_notional)
-        return Account(instrument, self.costs, self.sizing, self.rules, self.capital)
+        instrument = Instrument(
+            "hand",
+            "CASE",
+            tick=self.tick,
+            lot=self.lot,
+            min_notional=self.min_notional,
+            market=self.market,
+            maintenance_margin=self.maintenance,
+        )
+        return Account(instrument, self.costs, self.sizing, self.rules, self.capital, self.limits, self.leverage)
 
 
-def bars_of(rows: tuple[Row, ...]) -> Bars:
+def bars_of(rows: tuple[Row, ...], start: int = 0, timeframe: str = "1m") -> Bars:
     open_, high, low, close, volume = np.array([(*row, 1.0)[:5] for row in rows]).reshape(-1, 5).T
-    time = np.arange(len(rows)) * MINUTE_US
-    return Bars(time, open_, high, low, close, volume, venue="hand", symbol="CASE", timeframe="1m")
+    time = start * MINUTE_US + np.arange(len(rows)) * timeframe_s(timeframe) * US_PER_S
+    return Bars(time, open_, high, low, close, volume, venue="hand", symbol="CASE", timeframe=timeframe)
 
 
 def run(engine: Engine, case: Case) -> RunResult:
     side = np.array([SIDES[letter] for letter in case.side], dtype=np.int8)
-    bracket = np.stack([np.broadcast_to(row, side.shape) for row in (case.stop, case.target, case.trail)])
-    return engine(bars_of(case.bars), side, bracket.astype(float), case.account)
+    bracket = np.stack([np.broadcast_to(getattr(case, name), side.shape) for name in Bracket._fields])
+    given = {
+        "gate": None if case.gate is None else np.array(case.gate, dtype=np.int8),
+        "funding": None if case.funding is None else np.array(case.funding),
+        "fine": None if case.fine is None else bars_of(case.fine, case.start, "30s"),
+    }
+    return engine(bars_of(case.bars, case.start), side, bracket.astype(float), case.account, **given)
 
 
 FLAT: Row = (100, 100, 100, 100)
@@ -1066,6 +1091,8 @@ def test_every_column_of_a_trade(engine: Engine) -> None:
         "exit_price": [97.5],
         "entry_fee": [pytest.approx(0.402)],
         "exit_fee": [pytest.approx(0.39)],
+        "funding": [0.0],
+        "borrow": [0.0],
         "stop": [98.0],
         "target": [106.0],
         "exit_reason": [STOP_LOSS],
@@ -1106,16 +1133,16 @@ def test_a_fill_outside_its_bar_is_an_error(engine: Engine, column: str, prices:
     bars = bars_of(case.bars)
     object.__setattr__(bars, column, np.array(prices, dtype=float))  # past the check that bars make themselves
     with pytest.raises(ExecutionError, match="outside"):
-        engine(bars, np.array([1, 0, 1, 1], dtype=np.int8), np.full((3, 4), np.nan), case.account)
+        engine(bars, np.array([1, 0, 1, 1], dtype=np.int8), np.full((6, 4), np.nan), case.account)
 
 
 @pytest.mark.parametrize(
     ("side", "bracket", "message"),
     [
-        (np.zeros(2), np.zeros((3, 3)), r"for 3 bars found side \(2,\)"),
+        (np.zeros(2), np.zeros((6, 3)), r"for 3 bars found side \(2,\)"),
         (np.zeros(3), np.zeros((2, 3)), r"bracket \(2, 3\)"),
-        (np.array([0, 2, 0]), np.zeros((3, 3)), "found 2 at bar 1"),
-        (np.array([0, 0, -2]), np.zeros((3, 3)), "found -2 at bar 2"),
+        (np.array([0, 2, 0]), np.zeros((6, 3)), "found 2 at bar 1"),
+        (np.array([0, 0, -2]), np.zeros((6, 3)), "found -2 at bar 2"),
     ],
 )
 def test_malformed_decisions_are_refused(side: Any, bracket: Any, message: str) -> None:  # Any: wrong on purpose

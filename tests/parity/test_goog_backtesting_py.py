@@ -36,7 +36,7 @@ def edge_side(bars: Bars, fast: int, slow: int) -> SideArray:
 def trade(bars: Bars, side: SideArray, costs_bps: float, sizing: Sizing, capital: float = 10_000.0) -> RunResult:
     costs = Costs(maker_bps=costs_bps, taker_bps=costs_bps)
     account = Account(Instrument("test", "GOOG"), costs, sizing, Rules(), initial_capital=capital)
-    return fill_orders(bars, side, np.full((3, len(bars)), np.nan), account)
+    return fill_orders(bars, side, np.full((6, len(bars)), np.nan), account)
 
 
 def closed_at_the_last_open(side: SideArray) -> SideArray:

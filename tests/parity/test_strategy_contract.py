@@ -189,4 +189,4 @@ def test_a_rule_that_returns_another_number_is_refused() -> None:
     )
     with pytest.raises(StrategyError, match="must return -1, 0 or \\+1"):
         broken.decisions(rough_bars(1_500), broken.check_params({}))
-    assert BRACKET_ROWS == 3
+    assert BRACKET_ROWS == 6

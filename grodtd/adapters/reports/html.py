@@ -25,6 +25,7 @@ from grodtd.domain.run import ExitReason, Manifest, Metric, RunResult
 
 CURVE_POINTS: Final = 2_000
 HISTOGRAM_BINS: Final = 60
+_COST_BARS: Final = ("gross_pnl", "slippage_cost", "fees", "funding_cost", "borrow_cost", "net_pnl")
 _HERE: Final = Path(__file__).parent
 _GROUPS: Final = {"return": "Return", "risk": "Risk", "trades": "Trades", "costs": "Costs", "run": "The run"}
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -253,7 +254,7 @@ def _data(result: RunResult, metrics: Mapping[str, Metric], benchmark: FloatArra
             "reasons": {int(r): r.name.replace("_", " ").lower() for r in ExitReason},
         },
         "histogram": {"count": counts.tolist(), "edge": _short(edges)},
-        "costs": {name: metrics[name].value for name in ("gross_pnl", "slippage_cost", "fees", "net_pnl")},
+        "costs": {name: metrics[name].value for name in _COST_BARS},
     }
 
 

@@ -65,10 +65,12 @@ function drawSums() {
     marker: { color: middle.map((x) => (x > 0 ? c.gain : c.loss)) },
   }], withAxes(layout({ bargap: 0.05, hovermode: "closest" }), { xaxis: { title: { text: "net profit of a trade" } }, yaxis: { title: { text: "trades" } } }), CONFIG);
   const k = data.costs;
+  const paid = [["spread, slippage, impact", k.slippage_cost], ["fees", k.fees], ["funding", k.funding_cost], ["borrow", k.borrow_cost]]
+    .filter(([name, value]) => name === "fees" || name.startsWith("spread") || value !== 0);
   Plotly.react("costs", [{
-    type: "waterfall", x: ["before costs", "spread and slippage", "fees", "left"],
-    measure: ["absolute", "relative", "relative", "total"], y: [k.gross_pnl, -k.slippage_cost, -k.fees, 0],
-    text: [k.gross_pnl, -k.slippage_cost, -k.fees, k.net_pnl].map((v) => v.toLocaleString("en", { maximumFractionDigits: 0 })),
+    type: "waterfall", x: ["before costs", ...paid.map(([name]) => name), "left"],
+    measure: ["absolute", ...paid.map(() => "relative"), "total"], y: [k.gross_pnl, ...paid.map(([, v]) => -v), 0],
+    text: [k.gross_pnl, ...paid.map(([, v]) => -v), k.net_pnl].map((v) => v.toLocaleString("en", { maximumFractionDigits: 0 })),
     textposition: "auto", cliponaxis: false, connector: { line: { color: c.line } },
     increasing: { marker: { color: c.gain } }, decreasing: { marker: { color: c.loss } }, totals: { marker: { color: c.accent } },
   }], withAxes(layout({ hovermode: "closest" }), { yaxis: { tickformat: "~s" } }), CONFIG);

@@ -24,11 +24,12 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.types import UserDefinedType
 
 # All revisions, oldest first; the last is the schema below. Known here so that the check at start needs no Alembic.
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 
 
 class _Untyped(UserDefinedType[float]):
@@ -118,6 +119,8 @@ TRADES: Final = Table(
     Column("exit_reason", Text, nullable=False),
     Column("ambiguous", Boolean, nullable=False),
     Column("capped", Boolean, nullable=False),
+    Column("funding", FLOAT64, nullable=False, server_default=text("0")),
+    Column("borrow", FLOAT64, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from grodtd.domain.bars import Bars, Calendar, FloatArray, IntArray, timeframe_s
 from grodtd.domain.market import Account, Instrument
-from grodtd.domain.run import COUNTERS, ExitReason, RunResult, Trades
+from grodtd.domain.run import COUNTERS, ExitReason, Fills, Ledger, RunResult, Trades
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -31,12 +31,20 @@ def trades_of(pnl: FloatArray, *, stop: float = 98.0, fee: float = 0.0, slippage
         exit_price=exit_price,
         entry_fee=np.full(n, fee),
         exit_fee=np.full(n, fee),
+        funding=np.zeros(n),
+        borrow=np.zeros(n),
         stop=np.full(n, stop),
         target=np.full(n, math.nan),
         exit_reason=np.full(n, int(ExitReason.SIGNAL), dtype=np.int8),
         ambiguous=np.zeros(n, dtype=np.bool_),
         capped=np.zeros(n, dtype=np.bool_),
     )
+
+
+def no_fills() -> Fills:
+    """The fills of a run that was made up from its trades."""
+    whole, short, real = np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0)
+    return Fills(whole, whole, short, real, real, real, real, real, real, short)
 
 
 def run_of(
@@ -64,6 +72,8 @@ def run_of(
         qty=np.zeros(n),
         held=np.zeros(n, dtype=np.bool_),
         trades=made,
+        fills=no_fills(),
+        ledger=Ledger(*(np.zeros(n) for _ in range(7))),
         counters=dict.fromkeys(COUNTERS, 0),
     )
 
