@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,11 +12,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from grodtd.domain.errors import ConfigError
-from grodtd.domain.market import Costs, Direction, Instrument, Reentry, Sizing
+from grodtd.domain.market import Costs, Direction, Instrument, Limits, OnExit, Reentry, RegimeName, Rules, Sizing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+_RULES, _LIMITS = Rules(), Limits()
 T = TypeVar("T", bound="DataclassInstance")
 
 _PACKAGED = Path(__file__).parent / "configs"
@@ -29,16 +30,37 @@ class StrategySettings:
 
     params: dict[str, int | float]
     direction: Direction = "long_short"
+    reentry: Reentry | None = None
+    sizing: dict[str, Any] = field(default_factory=dict)  # Any: checked by Sizing itself
+    regimes: tuple[RegimeName, ...] | None = None  # None: the strategy's own
+    on_exit: OnExit = "hold"
 
 
 @dataclass(frozen=True)
 class Risk:
-    """Capital, sizing and order rules."""
+    """Capital, sizing, order rules and limits."""
 
     initial_capital: float
     sizing: Sizing
-    latency_bars: int = 0
-    reentry: Reentry = "immediate"
+    rules: Rules = _RULES
+    limits: Limits = _LIMITS
+    leverage: float = 1.0
+
+
+@dataclass(frozen=True)
+class RegimeSettings:
+    """The parameters of `grodtd.indicators.regime.regime`, which checks them."""
+
+    fast_span: int = 20
+    slow_span: int = 5_000
+    trend_span: int = 200
+    high_enter: float = 2.1
+    high_leave: float = 1.8
+    trend_enter: float = 2.5
+    trend_leave: float = 1.2
+    confirm_bars: int = 3
+    transition_bars: int = 30
+    freeze_bars: int = 50
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,7 @@ class Config:
     costs: Mapping[str, Costs]
     instruments: Mapping[tuple[str, str], Instrument]
     risk: Risk
+    regime: RegimeSettings
     strategies: Mapping[str, StrategySettings]
 
     def costs_named(self, name: str) -> Costs:
@@ -103,7 +126,8 @@ def load_config(folder: Path | None = None) -> Config:
         for name, entry in _mapping(chosen, "strategies.yaml").items()
     }
     risk = _record(Risk, _mapping(chosen, "risk.yaml"), "risk.yaml")
-    return Config(chosen, costs, instruments, risk, strategies)
+    regime = _record(RegimeSettings, _mapping(chosen, "regime.yaml"), "regime.yaml")
+    return Config(chosen, costs, instruments, risk, regime, strategies)
 
 
 def _mapping(folder: Path, name: str) -> dict[str, Any]:  # Any: YAML before it is checked

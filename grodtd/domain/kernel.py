@@ -55,7 +55,11 @@ def _cache_key() -> str:
 
 
 # numba reads this when a function is decorated, so it is set before any kernel is.
-numba_config.CACHE_DIR = str(_cache_root() / _cache_key())  # type: ignore[attr-defined]  # likewise
+_PACKAGE_CACHE = _cache_root() / _cache_key()
+numba_config.CACHE_DIR = str(_PACKAGE_CACHE)  # type: ignore[attr-defined]  # likewise
+
+# Modules made from a user's file begin so; the rest of the name is a hash of the file and of those beside it.
+OWN_MODULE = "grodt_own_"
 
 
 def kernel(function: F) -> F:
@@ -64,7 +68,12 @@ def kernel(function: F) -> F:
     No fastmath: sums keep their order, so compiled and interpreted results are the same bits for + - x / and
     square root. Division by zero gives inf or nan as in numpy; kernels guard their divisions.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    own = function.__module__ if function.__module__.startswith(OWN_MODULE) else ""
+    numba_config.CACHE_DIR = str(_PACKAGE_CACHE / own)  # type: ignore[attr-defined]  # numba fills it at run time
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    finally:
+        numba_config.CACHE_DIR = str(_PACKAGE_CACHE)  # type: ignore[attr-defined]  # likewise
 
 
 def kernel_from_source(source: str, *, name: str, like: Callable[..., Any], scope: Mapping[str, object]) -> Any:

@@ -17,6 +17,8 @@ Market = Literal["spot", "perpetual"]
 SizingMode = Literal["risk", "fraction", "fixed_qty", "all_in_whole"]
 Direction = Literal["long_short", "long_only", "short_only"]
 Reentry = Literal["immediate", "edge"]
+RegimeName = Literal["ranging", "trending", "high_volatility", "transition"]
+OnExit = Literal["hold", "flat"]
 SameBar = Literal["stop_first", "target_first", "ohlc_path", "drilldown"]
 
 BPS: Final = 1e-4

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from grodtd.domain.bars import COLUMNS, Bar, Bars, FloatArray, SideArray
+from grodtd.domain.bars import COLUMNS, Bar, Bars, FloatArray, SideArray, utc
 from grodtd.domain.errors import StrategyError
 from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, Indicator, IndicatorStream, missing_bars
 from grodtd.domain.kernel import kernel, kernel_from_source
@@ -203,9 +203,15 @@ class Strategy:
         side = np.zeros(len(bars), dtype=np.int8)
         bracket = np.full((BRACKET_ROWS, len(bars)), np.nan)
         columns = [getattr(bars, name) for name in COLUMNS]
-        failed_at = _loop_over(self)(bars.time, *columns, features, ready, params, side, bracket)
+        try:
+            failed_at = _loop_over(self)(bars.time, *columns, features, ready, params, side, bracket)
+        except Exception as error:
+            raise self._explained(error, bars, features, ready, params) from error
         if failed_at >= 0:
-            self._refuse_side(failed_at)
+            raise StrategyError(
+                f"{location(self.decide)}: decide() of {self.name} must return -1, 0 or +1; at bar {failed_at}"
+                f" ({utc(bars.time[failed_at])} UTC) it returned something else, such as nan; mend that case"
+            )
         return side, bracket
 
     def ready(self, bars: Bars, features: FloatArray, params: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
@@ -219,8 +225,43 @@ class Strategy:
         ready: npt.NDArray[np.bool_] = (seen >= self.warmup_bars(params)) & ~np.isnan(features).any(axis=0)
         return ready
 
-    def _refuse_side(self, at: int) -> None:
-        raise StrategyError(f"{self.name}: decide() must return -1, 0 or +1; at bar {at} it returned something else")
+    def _explained(
+        self,
+        error: Exception,
+        bars: Bars,
+        features: FloatArray,
+        ready: npt.NDArray[np.bool_],
+        params: tuple[Any, ...],
+    ) -> StrategyError:
+        """Return what a rule did wrong: the bar and the line where it raises, or why it cannot be compiled."""
+        decide: Any = getattr(self.decide, "py_func", self.decide)  # Any: a function of a user
+        bracket: Any = getattr(self.bracket, "py_func", self.bracket)
+        columns = [getattr(bars, name) for name in COLUMNS]
+        for t in np.flatnonzero(ready).tolist():
+            row = self.row(*features[:, t].tolist())
+            try:
+                decide(Bar(int(bars.time[t]), *(float(column[t]) for column in columns)), row, params)
+                bracket(row, params)
+            except Exception as raised:  # whatever a user's rule raises is what we look for
+                frame = raised.__traceback__
+                inside = frame.tb_next if frame and frame.tb_next else frame
+                line = inside.tb_lineno if inside else 0
+                return StrategyError(
+                    f"{decide.__code__.co_filename}:{line}: {self.name} raises {type(raised).__name__}: {raised}"
+                    f" at bar {t} ({utc(bars.time[t])} UTC), where the features are {row}; guard that case in the rule"
+                )
+        text = " ".join(str(error).split())
+        return StrategyError(
+            f"{location(self.decide)}: the rules of {self.name} cannot be compiled; a rule takes plain numbers, math"
+            " and comparisons, decide() returns an int and bracket() returns levels(...). numba says:"
+            f" {type(error).__name__}: {text[:600]}"
+        )
+
+
+def location(function: Callable[..., Any]) -> str:
+    """Return where a function is written, as file:line."""
+    code = getattr(function, "py_func", function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 class DecisionStream:
@@ -268,12 +309,16 @@ def rows(time, open_, high, low, close, volume, features, ready, params, side, o
         if ready[t]:
             row = Row({row})
             wanted = decide(Bar(time[t], open_[t], high[t], low[t], close[t], volume[t]), row, params)
-            if wanted < -1 or wanted > 1:
+            if wanted != -1 and wanted != 0 and wanted != 1:
                 return t
-            side[t] = wanted
-            distances = bracket(row, params)
-            for i in range(len(distances)):
-                out[i, t] = distances[i]
+            side[t] = int(wanted)
+            levels = bracket(row, params)
+            out[0, t] = levels.stop
+            out[1, t] = levels.target
+            out[2, t] = levels.trail
+            out[3, t] = levels.break_even
+            out[4, t] = levels.limit
+            out[5, t] = levels.max_bars
     return -1
 """
 

@@ -216,12 +216,18 @@ def _donchian(name: str, bars: int, offset_bars: int, sign: float) -> Indicator:
     window = checked_window(name, bars)
     if offset_bars not in (0, 1):
         raise StrategyError(f"{name} needs offset_bars 0 or 1, found {offset_bars}")
-    state = ring_state(window, sign, float(offset_bars), -math.inf)
-    return Indicator(f"{name}({window},{offset_bars})", _extreme, state, warmup_bars=window + offset_bars)
+    state = highest_state(window, sign, offset_bars)
+    return Indicator(f"{name}({window},{offset_bars})", highest, state, warmup_bars=window + offset_bars)
+
+
+def highest_state(bars: int, sign: float, offset_bars: int = 1) -> tuple[float, ...]:
+    """Return the starting state of `highest`: sign +1 for the high, -1 for the low."""
+    return ring_state(bars, sign, float(offset_bars), -math.inf)
 
 
 @kernel
-def _extreme(state: FloatArray, bar: Bar) -> float:
+def highest(state: FloatArray, bar: Bar) -> float:
+    """Update of the Donchian channels, for indicators that hold one."""
     # The ring holds sign * price: the lowest low is the highest of the mirrored lows.
     window, sign = int(state[WINDOW]), state[_DONCHIAN_SIGN]
     leaves = state[RING + int(state[OLDEST])]

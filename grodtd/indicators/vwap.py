@@ -45,7 +45,7 @@ def vwap(anchor: str | Sequence[str] = "day") -> Indicator:
     minutes = sorted({_minute_of_day(text) for text in times})
     state = (-math.inf, 0.0, 0.0, float(len(minutes)), *map(float, minutes))
     name = anchor if isinstance(anchor, str) else ",".join(anchor)
-    return Indicator(f"vwap({name})", _vwap, state, warmup_bars=1, restarts_after_gap=False)
+    return Indicator(f"vwap({name})", session_vwap, state, warmup_bars=1, restarts_after_gap=False)
 
 
 def _minute_of_day(text: str) -> int:
@@ -71,7 +71,8 @@ def _session(state: FloatArray, time: int) -> float:
 
 
 @kernel
-def _vwap(state: FloatArray, bar: Bar) -> float:
+def session_vwap(state: FloatArray, bar: Bar) -> float:
+    """Update of `vwap`, for indicators that hold one."""
     # session, average, volume so far, number of anchors, anchors in minutes of the day
     session = _session(state, bar.time)
     if session != state[0]:

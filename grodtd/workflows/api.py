@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from grodtd.backtest.engine import Market
 from grodtd.config import load_config
-from grodtd.domain.bars import US_PER_S, Bars
+from grodtd.domain.bars import US_PER_S, Bars, FloatArray
 from grodtd.domain.errors import ConfigError
 from grodtd.domain.market import Account, Costs, Direction, Instrument, Sizing
 from grodtd.domain.run import ExitReason, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.performance.summary import METRICS, under_water
-from grodtd.strategies.registry import strategy_named
 from grodtd.workflows import data
-from grodtd.workflows.backtest import Completed, Request, account_for, run
+from grodtd.workflows.backtest import Completed, Request, account_for, gating_for, run
 from grodtd.workflows.report import write_report
+from grodtd.workflows.strategies import resolve_strategy
 
 __all__ = [
     "Account",
@@ -75,6 +76,9 @@ def backtest(
     initial_capital: float | None = None,
     latency_bars: int | None = None,
     instrument: Instrument | None = None,
+    regimes: Sequence[str] | None = None,
+    fine: Bars | None = None,
+    funding: FloatArray | None = None,
     config: str | Path | None = None,
 ) -> Result:
     """Backtest a strategy on bars.
@@ -83,13 +87,20 @@ def backtest(
     ----------
     bars : Bars
     strategy : str or Strategy
-        A registered name such as ``"s1_trend"``, or your own `Strategy`.
+        A registered name such as ``"s1_trend"``, a file (``"my_strategy.py:MY_STRATEGY"``), or your own `Strategy`.
     params : mapping, optional
         Parameters that differ from the configuration.
     costs : str or Costs, optional
         A name in configs/costs.yaml or your own; default: the costs of `bars.venue`.
     sizing, direction, initial_capital, latency_bars, instrument : optional
         What differs from the configuration.
+    regimes : sequence of str, optional
+        Market regimes in which it may enter: trending, ranging, high_volatility, transition; empty: all. Default: as
+        configured, else the strategy's own.
+    fine : Bars, optional
+        Finer bars that decide what came first inside a bar.
+    funding : float64 array, shape (n_bars,), optional
+        Funding rate settled at the end of each bar (`grodtd.execution.fills.funding_by_bar`).
     config : path, optional
         Folder with your own configuration files.
 
@@ -102,7 +113,7 @@ def backtest(
     ConfigError, DataError, StrategyError
         If something does not fit; the message says what and how to mend it.
     """
-    chosen = strategy_named(strategy) if isinstance(strategy, str) else strategy
+    chosen = resolve_strategy(strategy) if isinstance(strategy, str) else strategy
     settings = load_config(Path(config) if config else None)
     defaults = settings.strategies.get(chosen.name)
     if initial_capital is not None and not initial_capital > 0:
@@ -116,6 +127,8 @@ def backtest(
         direction=direction,
         initial_capital=initial_capital,
         latency_bars=latency_bars,
+        regimes=None if regimes is None else tuple(regimes),
+        rules={} if fine is None else {"same_bar": "drilldown"},
     )
     account = account_for(request, settings)
     account = replace(
@@ -125,7 +138,8 @@ def backtest(
         instrument=instrument or account.instrument,
     )
     checked = chosen.check_params({**(defaults.params if defaults else {}), **(params or {})})
-    return Result(run(bars, chosen, checked, account))
+    gating = gating_for(request, settings, chosen)
+    return Result(run(Market(bars, funding=funding, fine=fine), chosen, checked, account, gating))
 
 
 class Result:

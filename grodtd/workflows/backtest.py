@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_args
 
 from grodtd.adapters.storage import RunStore
-from grodtd.backtest.engine import run_backtest
+from grodtd.backtest.engine import Market, decide, fill, run_backtest
 from grodtd.code_version import module_hash, package_hash
-from grodtd.config import Config
-from grodtd.domain.bars import US_PER_S, Bars, utc
+from grodtd.config import Config, RegimeSettings
+from grodtd.domain.bars import US_PER_S, Bars, FloatArray, SideArray, utc
 from grodtd.domain.errors import ConfigError, DataError
-from grodtd.domain.market import Account, Rules, Sizing
+from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, Sizing
 from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
+from grodtd.execution.fills import Leg
+from grodtd.execution.gate import entry_gate
+from grodtd.indicators.regime import Regime, regime
 from grodtd.performance.summary import metric_table
-from grodtd.strategies.registry import strategy_named
-from grodtd.workflows.data import load_bars, time_range
+from grodtd.workflows.data import funding_of, load_bars, time_range
+from grodtd.workflows.strategies import resolve_strategy
 
+T = TypeVar("T")
+
+SCENARIO_METRICS: Final = ("total", "sharpe", "max_drawdown", "net_pnl", "trade_count", "win_rate", "profit_factor")
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
 _COVERAGE_MIN: Final = 0.99
@@ -34,6 +42,8 @@ class Request:
 
     Attributes
     ----------
+    strategy : str
+        A registered name, or a file and a name in it: ``my_strategy.py:MY_STRATEGY``.
     start, end : str
         Dates (2023-01-31) or times (2023-01-31T12:00) in UTC; empty: all there is. A date as `end` includes that
         day, a time is exclusive.
@@ -41,8 +51,12 @@ class Request:
         Parameters that differ from configs/strategies.yaml.
     costs : str or None
         Name in configs/costs.yaml; None: the venue's own.
-    sizing : mapping
-        Fields of `Sizing` that differ from configs/risk.yaml.
+    sizing, rules, limits : mapping
+        Fields of `Sizing`, `Rules` and `Limits` that differ from configs/risk.yaml.
+    regimes : tuple of str or None
+        Regimes in which entries are allowed; empty: no gate. None: as configured, else the strategy's own.
+    fine : str
+        Timeframe of the stored bars that decide what came first inside a bar (``same_bar: drilldown``).
     """
 
     strategy: str
@@ -56,18 +70,60 @@ class Request:
     cost_scale: float = 1.0
     direction: str | None = None
     sizing: Mapping[str, Any] = field(default_factory=dict)  # Any: checked by Sizing itself
+    rules: Mapping[str, Any] = field(default_factory=dict)  # likewise
+    limits: Mapping[str, Any] = field(default_factory=dict)  # likewise
+    leverage: float | None = None
     initial_capital: float | None = None
     latency_bars: int | None = None
     reentry: str | None = None
+    regimes: tuple[str, ...] | None = None
+    on_exit: str | None = None
+    fine: str = ""
+
+
+_DEFAULT_REGIME: Final = RegimeSettings()
+
+
+@dataclass(frozen=True)
+class Gating:
+    """In which regimes entries are allowed, and the classifier that says so; no regimes: no gate."""
+
+    regimes: tuple[str, ...] = ()
+    on_exit: OnExit = "hold"
+    classifier: RegimeSettings = _DEFAULT_REGIME
+
+    def gate(self, bars: Bars) -> SideArray | None:
+        """Return the gate of each close, or None."""
+        if not self.regimes:
+            return None
+        labels = regime(**asdict(self.classifier)).values(bars)
+        return entry_gate(labels, [int(Regime[name.upper()]) for name in self.regimes], self.on_exit)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what a manifest keeps."""
+        if not self.regimes:
+            return {}
+        return {"regimes": list(self.regimes), "on_exit": self.on_exit, "classifier": asdict(self.classifier)}
+
+
+NO_GATE: Final = Gating()
 
 
 @dataclass(frozen=True, eq=False)
 class Completed:
-    """A finished backtest: the core's result, its metrics and how to make it again."""
+    """A finished backtest: the core's result, its metrics, how to make it again, and what it would be otherwise.
+
+    Attributes
+    ----------
+    scenarios : mapping of str to mapping of str to Metric
+        The metrics of `SCENARIO_METRICS` at 0.5 and 2 times the costs, and at the optimistic end: whenever a bar
+        touched stop and target, the target first. The result itself is the pessimistic end.
+    """
 
     result: RunResult
     metrics: Mapping[str, Metric]
     manifest: Manifest
+    scenarios: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,7 +131,7 @@ class Completed:
         return tuple(warnings_of(self.result, self.metrics))
 
 
-def account_for(request: Request, config: Config) -> Account:
+def account_for(request: Request, config: Config, name: str = "") -> Account:
     """Return the account a request describes, gaps filled from the configuration.
 
     Raises
@@ -83,23 +139,51 @@ def account_for(request: Request, config: Config) -> Account:
     ConfigError
         If a setting is unknown or invalid, or there are no costs for the venue.
     """
-    risk, strategy = config.risk, config.strategies.get(request.strategy)
-    direction = request.direction or (strategy.direction if strategy else "long_short")
-    try:
-        sizing = Sizing(**{**asdict(risk.sizing), **request.sizing})
-    except TypeError as error:
-        raise ConfigError(f"sizing: {error}") from error
+    risk, strategy = config.risk, config.strategies.get(name or request.strategy)
+    rules: dict[str, Any] = {**asdict(risk.rules), "direction": strategy.direction if strategy else "long_short"}
+    if strategy and strategy.reentry:
+        rules["reentry"] = strategy.reentry
+    rules |= request.rules
+    for field_name in ("direction", "latency_bars", "reentry"):
+        if getattr(request, field_name) is not None:
+            rules[field_name] = getattr(request, field_name)
+    sizing = {**asdict(risk.sizing), **(strategy.sizing if strategy else {}), **request.sizing}
     return Account(
         instrument=config.instrument(request.venue, request.symbol),
         costs=config.costs_named(request.costs or request.venue).scaled(request.cost_scale),
-        sizing=sizing,
-        rules=Rules(
-            latency_bars=risk.latency_bars if request.latency_bars is None else request.latency_bars,
-            direction=direction,  # type: ignore[arg-type]  # Rules checks the text itself
-            reentry=request.reentry or risk.reentry,  # type: ignore[arg-type]  # likewise
-        ),
+        sizing=_made(Sizing, "sizing", sizing),
+        rules=_made(Rules, "rules", rules),
         initial_capital=request.initial_capital or risk.initial_capital,
+        limits=_made(Limits, "limits", {**asdict(risk.limits), **request.limits}),
+        leverage=request.leverage or risk.leverage,
     )
+
+
+def _made(kind: type[T], what: str, values: Mapping[str, Any]) -> T:
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
+def gating_for(request: Request, config: Config, strategy: Strategy) -> Gating:
+    """Return the regime gate of a request.
+
+    Raises
+    ------
+    ConfigError
+        If a regime is unknown.
+    """
+    settings = config.strategies.get(strategy.name)
+    configured = settings.regimes if settings and settings.regimes is not None else tuple(sorted(strategy.regimes))
+    regimes = configured if request.regimes is None else request.regimes
+    for name in regimes:
+        if name not in get_args(RegimeName):
+            raise ConfigError(f"there is no regime {name!r}; there are {', '.join(get_args(RegimeName))}")
+    on_exit = request.on_exit or (settings.on_exit if settings else "hold")
+    if on_exit not in get_args(OnExit):
+        raise ConfigError(f"on_exit {on_exit!r} is not one of {', '.join(get_args(OnExit))}")
+    return Gating(tuple(regimes), on_exit, config.regime)  # type: ignore[arg-type]  # checked above
 
 
 def backtest_request(home: Path, request: Request, config: Config) -> Completed:
@@ -110,28 +194,99 @@ def backtest_request(home: Path, request: Request, config: Config) -> Completed:
     ConfigError, DataError, StrategyError
         If the request does not fit the configuration, the catalogue or the strategy.
     """
-    strategy = strategy_named(request.strategy)
-    settings = config.strategies.get(request.strategy)
+    strategy, params, account, gating = prepared(request, config)
+    market = market_for(home, request, account)
+    made_from = {"strategy_file": request.strategy} if strategy.name != request.strategy else {}
+    return run(market, strategy, params, account, gating, made_from)
+
+
+def prepared(request: Request, config: Config) -> tuple[Strategy, tuple[Any, ...], Account, Gating]:
+    """Return (strategy, parameters, account, gating) of a request."""
+    strategy = resolve_strategy(request.strategy)
+    settings = config.strategies.get(strategy.name)
     params = strategy.check_params({**(settings.params if settings else {}), **request.params})
-    account = account_for(request, config)
+    return strategy, params, account_for(request, config, strategy.name), gating_for(request, config, strategy)
+
+
+def market_for(home: Path, request: Request, account: Account) -> Market:
+    """Load the bars of a request, with funding for a perpetual and finer bars for drilldown."""
     start_us, end_us = time_range(request.start, request.end)
-    bars = load_bars(
-        home,
-        request.venue,
-        request.symbol,
-        request.timeframe,
-        start_us=start_us,
-        end_us=end_us,
-        calendar=account.instrument.calendar,
+
+    def load(timeframe: str) -> Bars:
+        return load_bars(
+            home,
+            request.venue,
+            request.symbol,
+            timeframe,
+            start_us=start_us,
+            end_us=end_us,
+            calendar=account.instrument.calendar,
+        )
+
+    bars = load(request.timeframe)
+    needs_fine = account.rules.same_bar == "drilldown"
+    if needs_fine and not request.fine:
+        raise ConfigError("same_bar drilldown needs finer bars; name their timeframe with --fine, such as --fine 1m")
+    return Market(
+        bars,
+        funding=funding_of(home, bars) if account.instrument.market == "perpetual" else None,
+        fine=load(request.fine) if needs_fine else None,
     )
-    return run(bars, strategy, params, account)
 
 
-def run(bars: Bars, strategy: Strategy, params: tuple[Any, ...], account: Account) -> Completed:
-    """Run one strategy over bars already loaded; return result, metrics and manifest."""
-    result = run_backtest(bars, strategy, params, account)
+def run(
+    market: Market,
+    strategy: Strategy,
+    params: tuple[Any, ...],
+    account: Account,
+    gating: Gating = NO_GATE,
+    made_from: Mapping[str, object] | None = None,
+) -> Completed:
+    """Run one strategy over bars already loaded; return result, metrics, manifest and scenarios.
+
+    Parameters
+    ----------
+    market : Market
+        Its gate is made from `gating`.
+    made_from : mapping, optional
+        What else the manifest needs to make the run again.
+    """
+    market = replace(market, gate=gating.gate(market.bars))
+    decided = decide(market, strategy, params, account)
+    result = fill(decided, account)
     metrics = metric_table(result)
-    return Completed(result, metrics, _manifest(bars, strategy, params, account, result, metrics))
+    scenarios = _scenarios(decided, account, result)
+    settings = {
+        **(made_from or {}),
+        "warnings": warnings_of(result, metrics),
+        "gating": gating.as_dict(),
+        "fine": market.fine.timeframe if market.fine else "",
+        "funding_hash": _hash(market.funding),
+    }
+    manifest = _manifest(market.bars, strategy, params, account, result, settings)
+    return Completed(result, metrics, manifest, scenarios)
+
+
+def _hash(values: FloatArray | None) -> str:
+    return "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()
+
+
+def _scenarios(decided: Leg, account: Account, result: RunResult) -> dict[str, dict[str, Metric]]:
+    """Return the headline at other costs and at the optimistic end of what bars leave open, run side by side."""
+    accounts = {f"costs x{factor:g}": replace(account, costs=account.costs.scaled(factor)) for factor in (0.5, 2.0)}
+    is_open = bool(result.trades.ambiguous.any())
+    if is_open:
+        accounts["optimistic"] = replace(account, rules=replace(account.rules, same_bar="target_first"))
+    with ThreadPoolExecutor() as pool:  # the fill engine holds no lock
+        results = dict(zip(accounts, pool.map(lambda a: fill(decided, a), accounts.values()), strict=True))
+    found = {name: scenario_metrics(r) for name, r in results.items()}
+    return found if is_open else {**found, "optimistic": scenario_metrics(result)}
+
+
+def scenario_metrics(result: RunResult) -> dict[str, Metric]:
+    """Return the metrics of `SCENARIO_METRICS`."""
+    table = metric_table(result)
+    return {name: table[name] for name in SCENARIO_METRICS}
 
 
 def _manifest(
@@ -140,7 +295,7 @@ def _manifest(
     params: tuple[Any, ...],
     account: Account,
     result: RunResult,
-    metrics: Mapping[str, Metric],
+    settings: Mapping[str, object],
 ) -> Manifest:
     return Manifest(
         command="backtest",
@@ -159,14 +314,15 @@ def _manifest(
         seed=None,
         versions={"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}},
         result_hash=result.content_hash(),
-        settings={"warnings": list(warnings_of(result, metrics))},
+        settings=settings,
     )
 
 
 def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
     """Return the codes of everything that makes the numbers less than they seem.
 
-    ``borrow_not_modelled`` (spot shorts paid no borrow), ``no_increments`` (instrument not listed: no tick, lot or
+    ``borrow_not_modelled`` (spot shorts paid no borrow), ``funding_not_modelled`` (no funding stored for a perpetual),
+    ``no_increments`` (instrument not listed: no tick, lot or
     smallest order), ``ruin`` or ``min_notional`` (trading stopped before the data did), ``ambiguous_share`` (over
     1 % of trades hinge on the order of events inside a bar), ``coverage`` (over 1 % of bars are missing).
     """
@@ -179,6 +335,9 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
         found.append("no_increments")
     if result.stopped is not None:
         found.append(result.stopped[1])
+    has_funding = bool(result.ledger.funding.any())
+    if instrument.market == "perpetual" and len(result.trades) and not has_funding:
+        found.append("funding_not_modelled")
     share, coverage = metrics["ambiguous_share"].value, metrics["coverage"].value
     if share is not None and share > _AMBIGUOUS_SHARE_MAX:
         found.append("ambiguous_share")
@@ -223,24 +382,29 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
     store = RunStore(database_url)
     run_id = store.resolve(run_id)
     manifest = store.get(run_id).manifest
-    account = Account.from_dict(manifest.account)
-    start_us, end_us = time_range(manifest.start, manifest.end)
-    bars = load_bars(
-        home,
-        manifest.venue,
-        manifest.symbol,
-        manifest.timeframe,
-        start_us=start_us,
-        end_us=end_us,
-        calendar=account.instrument.calendar,
+    account, settings = Account.from_dict(manifest.account), manifest.settings
+    request = Request(
+        strategy=str(settings.get("strategy_file", manifest.strategy)),
+        venue=manifest.venue,
+        symbol=manifest.symbol,
+        timeframe=manifest.timeframe,
+        start=manifest.start,
+        end=manifest.end,
+        fine=str(settings.get("fine", "")),
     )
+    market = market_for(home, request, account)
+    bars = market.bars
     if bars.content_hash() != manifest.data_hash:
         raise DataError(
             f"the bars of {manifest.symbol} {manifest.timeframe} from {manifest.start} to {manifest.end} are not those"
             f" of run {run_id} ({len(bars)} bars, then {manifest.n_bars}); re-import the original file"
         )
-    strategy = strategy_named(manifest.strategy)
-    found = run_backtest(bars, strategy, strategy.check_params(manifest.params), account).content_hash()
+    if _hash(market.funding) != settings.get("funding_hash", ""):
+        raise DataError(f"the funding of {manifest.symbol} is not that of run {run_id}; re-import the original file")
+    gating = _stored_gating(settings.get("gating"))
+    strategy = resolve_strategy(request.strategy)
+    market = replace(market, gate=gating.gate(bars))
+    found = run_backtest(market, strategy, strategy.check_params(manifest.params), account).content_hash()
     return Verification(
         run_id=run_id,
         is_same=found == manifest.result_hash,
@@ -248,3 +412,9 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
         found_hash=found,
         is_same_code=package_hash() == manifest.engine_code_hash,
     )
+
+
+def _stored_gating(stored: Any) -> Gating:  # Any: parsed JSON
+    if not stored:
+        return NO_GATE
+    return Gating(tuple(stored["regimes"]), stored["on_exit"], RegimeSettings(**stored["classifier"]))

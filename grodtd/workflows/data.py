@@ -16,8 +16,9 @@ from grodtd.adapters.market_data.checks import CheckReport, check_bars
 from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_table
 from grodtd.adapters.market_data.resample import resample
 from grodtd.adapters.market_data.synthetic import synthetic_bars as make_synthetic_bars
-from grodtd.domain.bars import US_PER_S, Bars, Calendar, timeframe_s
-from grodtd.domain.errors import ConfigError
+from grodtd.domain.bars import US_PER_S, Bars, Calendar, FloatArray, timeframe_s
+from grodtd.domain.errors import ConfigError, DataError
+from grodtd.execution.fills import funding_by_bar
 
 
 def time_range(start: str, end: str) -> tuple[int | None, int | None]:
@@ -111,6 +112,29 @@ def import_files(
         written = catalogue(home).write(bars, overwrite=overwrite)
         done.append(Imported(file, f"{venue}:{name} {timeframe}", len(bars), written, report))
     return done
+
+
+def import_funding(home: Path, file: Path, *, venue: str, symbol: str) -> int:
+    """Store the funding settlements of a perpetual from a file with columns timestamp and funding_rate.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or does not fit.
+    """
+    try:
+        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, try_parse_dates=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{file}: cannot be read as parquet or CSV: {error}") from error
+    return catalogue(home).write_funding(venue, normal_symbol(symbol), frame)
+
+
+def funding_of(home: Path, bars: Bars) -> FloatArray | None:
+    """Return the stored funding rate of each bar (`funding_by_bar`); None if none is stored."""
+    stored = catalogue(home).funding(bars.venue, bars.symbol)
+    if stored is None:
+        return None
+    return funding_by_bar(bars, stored["timestamp"].to_physical().to_numpy(), stored["funding_rate"].to_numpy())
 
 
 def check_file(

@@ -27,9 +27,8 @@ def test_frames_are_tidy_and_add_up(result: gd.Result) -> None:
     assert trades.height == len(result.run.trades) > 100
     assert equity.height == 20_000
     assert trades["pnl"].sum() == pytest.approx(equity["equity"][-1] - 100_000, rel=1e-9)
-    np.testing.assert_allclose(
-        trades["pnl"], trades["gross_pnl"] - trades["slippage"] - trades["fees"], rtol=0, atol=1e-9 * 100_000
-    )
+    paid = trades["slippage"] + trades["fees"] + trades["funding"] + trades["borrow"]
+    np.testing.assert_allclose(trades["pnl"], trades["gross_pnl"] - paid, rtol=0, atol=1e-9 * 100_000)
     assert equity["drawdown"].min() == pytest.approx(result["max_drawdown"], rel=1e-12)
     assert metrics["metric"].n_unique() == metrics.height
     assert (trades["entry_bar_at"] >= trades["decided_at"]).all()

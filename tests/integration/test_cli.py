@@ -53,7 +53,13 @@ def test_json_is_one_object_with_run_id_metrics_trades_and_manifest(home: Path) 
     assert {"total", "sharpe", "max_drawdown", "trade_count", "cost_drag"} <= set(found["metrics"])
     assert len(found["trades"]) == found["metrics"]["trade_count"] > 100
     assert found["manifest"]["params"] == {"ema_bars": 9, "atr_bars": 14, "stop_atr": 2.0, "reward_risk": 1.5}
-    assert "borrow_not_modelled" in found["warnings"]
+    assert "borrow_not_modelled" not in found["warnings"]
+    assert found["metrics"]["borrow_cost"] > 0  # shorts on a spot market
+    assert found["ledger"]["gross"] == pytest.approx(found["metrics"]["gross_pnl"])
+    assert (
+        found["scenarios"]["costs x0.5"]["total"] > found["metrics"]["total"] > found["scenarios"]["costs x2"]["total"]
+    )
+    assert found["scenarios"]["optimistic"]["total"] >= found["metrics"]["total"]
     # The trades explain the equity: initial capital plus their net profit is the total return.
     net = sum(trade["pnl"] for trade in found["trades"])
     assert net / 100_000 == pytest.approx(found["metrics"]["total"], rel=1e-9)
@@ -118,7 +124,7 @@ def test_the_report_is_written_and_named(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("backtest", "s9", *SYNTHETIC), 4, "no strategy named 's9'; there are: s1_trend"),
+        (("backtest", "s9", *SYNTHETIC), 4, "no strategy named 's9'; there are: buy_and_hold, random_entry, s1_trend"),
         (("backtest", "s1_trend", *SYNTHETIC, "--param", "ema_bars=0"), 4, "ema"),
         (("backtest", "s1_trend", *SYNTHETIC, "--param", "nope=1"), 4, "has no parameter nope"),
         (("backtest", "s1_trend", *SYNTHETIC, "--param", "ema_bars"), 2, "--param takes name=value"),

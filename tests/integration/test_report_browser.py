@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from grodtd.adapters.reports.html import _extremes, write_report
+from grodtd.backtest.engine import Market
 from grodtd.domain.bars import Bars
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="interpreted engines are to
 def _completed() -> Completed:
     strategy = strategy_named("s1_trend")
     account = Account(Instrument("synthetic", "G1"), Costs(10, 10, 0.5, 0.5), Sizing())
-    return run(synthetic_bars("G1", 20_000, 3), strategy, strategy.check_params({}), account)
+    return run(Market(synthetic_bars("G1", 20_000, 3)), strategy, strategy.check_params({}), account)
 
 
 def page(completed: Completed, file: Path, **changes: object) -> Path:
@@ -146,7 +147,7 @@ def test_a_run_without_trades_still_makes_a_page(tmp_path: Path) -> None:
     strategy = strategy_named("s1_trend")
     bars = synthetic_bars("G1", 500, 3)
     idle = Bars(bars.time, *([np.full(500, 100.0)] * 4), np.zeros(500), venue="v", symbol="S")
-    done = run(idle, strategy, strategy.check_params({}), Account(Instrument("v", "S")))
+    done = run(Market(idle), strategy, strategy.check_params({}), Account(Instrument("v", "S")))
     assert len(done.result.trades) == 0
     assert "no trades" in page(done, tmp_path / "r.html").read_text()
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from grodtd.domain.bars import COLUMNS, Bars
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.run import ExitReason, RunResult
-from grodtd.execution.fills import MAX_BARS, fill_orders
+from grodtd.execution.fill_kernel import MAX_BARS
+from grodtd.execution.fills import fill_orders
 from tests.reference.paths import Path, random_path
 
 EXAMPLES = settings(max_examples=20 if JIT_DISABLED else 200, deadline=None, derandomize=True)

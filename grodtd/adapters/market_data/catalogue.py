@@ -26,6 +26,7 @@ from grodtd.domain.errors import DataError
 TIMESTAMP: Final = pl.Datetime("us", "UTC")
 SCHEMA: Final[dict[str, pl.DataType]] = {"timestamp": TIMESTAMP, **{name: pl.Float64() for name in COLUMNS}}
 LABELS: Final = "labels.parquet"
+FUNDING: Final = "funding.parquet"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -166,6 +167,39 @@ class Catalogue:
         """Return (timestamp, regime) of a synthetic series; None for recorded ones."""
         file = self.folder(venue, symbol, timeframe) / LABELS
         return pl.read_parquet(file, hive_partitioning=False) if file.is_file() else None
+
+    def write_funding(self, venue: str, symbol: str, frame: pl.DataFrame) -> int:
+        """Store funding settlements (columns timestamp, funding_rate) beside a symbol's bars; return their number.
+
+        Settlements that are there already are kept; a settlement with another rate than the one stored is refused.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, a rate is not finite, or a stored rate differs.
+        """
+        if not {"timestamp", "funding_rate"} <= set(frame.columns):
+            raise DataError(f"funding needs the columns timestamp and funding_rate, found {', '.join(frame.columns)}")
+        new = frame.select(pl.col("timestamp").cast(TIMESTAMP), pl.col("funding_rate").cast(pl.Float64))
+        if new.null_count().sum_horizontal().item() or not new["funding_rate"].is_finite().all():
+            raise DataError(f"funding of {venue}:{symbol} has a rate or a time that is missing or not finite")
+        file = self.folder(venue, symbol, "1m").parent / FUNDING
+        with _locked(file.parent):
+            old = pl.read_parquet(file) if file.is_file() else new.clear()
+            both = pl.concat([old, new]).unique(maintain_order=True).sort("timestamp")
+            twice = both.filter(pl.col("timestamp").is_duplicated())
+            if twice.height:
+                raise DataError(
+                    f"funding of {venue}:{symbol} at {twice['timestamp'][0]} is stored as {twice['funding_rate'][0]}"
+                    f" and given as {twice['funding_rate'][1]}; remove {file} if the stored rates are wrong"
+                )
+            write_parquet(file, both)
+        return both.height
+
+    def funding(self, venue: str, symbol: str) -> pl.DataFrame | None:
+        """Return the stored funding settlements, oldest first; None if there are none."""
+        file = self.folder(venue, symbol, "1m").parent / FUNDING
+        return pl.read_parquet(file) if file.is_file() else None
 
     def remove(self, venue: str, symbol: str, timeframe: str) -> None:
         """Delete a series; used to replace synthetic bars by others of the same name."""

@@ -35,6 +35,7 @@ _BANNERS: Final = {
     "min_notional": "On {stopped} the account had become too small for the smallest order. Nothing was traded after"
     " that; ratios over the whole period count the idle days as zero.",
     "borrow_not_modelled": "Short positions on a spot market paid no borrowing cost here: the real result is worse.",
+    "funding_not_modelled": "No funding rates were stored for this perpetual: the real result differs.",
     "no_increments": "This instrument is not listed: no tick, lot or smallest order was applied.",
     "ambiguous_share": "More than 1 % of trades hinge on what came first inside a bar. Use a lower timeframe.",
     "coverage": "More than 1 % of the bars are missing from the data.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,8 @@ from grodtd.entrypoints.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from grodtd.workflows.backtest import Completed
 
 # What a trader looks at first; --all shows the rest.
@@ -39,6 +41,7 @@ HEADLINE = (
 
 WARNINGS = {
     "borrow_not_modelled": "short positions on a spot market paid no borrowing cost; the real result is worse",
+    "funding_not_modelled": "no funding is stored for this perpetual; import it with `grodt data funding`",
     "no_increments": "this symbol is not in configs/instruments.yaml: no tick, lot or smallest order was applied",
     "ruin": "the account was wiped out; nothing was traded after that",
     "min_notional": "the account became too small for the smallest order; nothing was traded after that",
@@ -48,7 +51,7 @@ WARNINGS = {
 
 
 def backtest(
-    strategy: Annotated[str, typer.Argument(help="Registered strategy, for example s1_trend.")],
+    strategy: Annotated[str, typer.Argument(help="Registered strategy (s1_trend), or file.py:NAME.")],
     venue: Annotated[str, typer.Option(help="Venue of the bars, as imported.")],
     symbol: Annotated[str, typer.Option(help="Symbol of the bars, as imported.")],
     timeframe: Annotated[str, typer.Option(help="Bar length: 1m, 5m, 1h, 1d.")] = "1m",
@@ -63,6 +66,20 @@ def backtest(
     ] = None,
     capital: Annotated[float | None, typer.Option(min=0.01, help="Initial capital in quote currency.")] = None,
     latency: Annotated[int | None, typer.Option(min=0, help="Extra bars between decision and fill.")] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", help="same_bar=ohlc_path, max_participation=0, session=08:00-16:30, ... repeatable."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="daily_loss=0.02, cooldown_losses=3, ... repeatable.")
+    ] = None,
+    leverage: Annotated[float | None, typer.Option(min=1.0, help="On perpetuals only.")] = None,
+    regime: Annotated[
+        list[str] | None,
+        typer.Option("--regime", help="Enter only in this regime; repeatable; `any`: no gate. Default: as configured."),
+    ] = None,
+    on_exit: Annotated[str | None, typer.Option(help="hold or flat: the position when its regime ends.")] = None,
+    fine: Annotated[str, typer.Option(help="Finer stored bars for same_bar=drilldown, for example 1m.")] = "",
     report: Annotated[Path | None, typer.Option(help="Write the HTML report to this file.")] = None,
     store: Annotated[bool, typer.Option("--store/--no-store", help="Store the run in the database.")] = True,
     all_metrics: Annotated[bool, typer.Option("--all", help="Show every metric, not only the headline.")] = False,
@@ -80,6 +97,8 @@ def backtest(
       grodt backtest s1_trend --venue binance --symbol BTCUSDT --param ema_bars=21 --report s1.html
 
       grodt backtest s1_trend --venue binance --symbol BTCUSDT --sizing mode=fraction --sizing fraction=0.5 --json
+
+      grodt backtest my_idea.py:MY_IDEA --venue binance --symbol BTCUSDT --rule same_bar=drilldown --fine 1m
     """
     from grodtd.config import load_config
     from grodtd.workflows.backtest import Request, backtest_request, save
@@ -91,13 +110,19 @@ def backtest(
         timeframe=timeframe,
         start=start,
         end=end,
-        params=_numbers(param or [], "--param"),
+        params=numbers(param or [], "--param"),
         costs=costs,
         cost_scale=cost_scale,
         direction=direction,
-        sizing=_pairs(sizing or [], "--sizing"),
+        sizing=pairs(sizing or [], "--sizing"),
         initial_capital=capital,
         latency_bars=latency,
+        rules=pairs(rule or [], "--rule"),
+        limits=pairs(limit or [], "--limit"),
+        leverage=leverage,
+        regimes=None if regime is None else () if regime == ["any"] else tuple(regime),
+        on_exit=on_exit,
+        fine=fine,
     )
     completed = backtest_request(home, request, load_config(config))
     run_id = save(database_url(home, database), completed) if store else None
@@ -140,7 +165,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _pairs(texts: list[str], option: str) -> dict[str, float | int | str | bool]:
+def pairs(texts: list[str], option: str) -> dict[str, float | int | str | bool]:
     """Parse name=value; numbers become numbers, true and false booleans."""
     from grodtd.domain.errors import ConfigError
 
@@ -155,11 +180,11 @@ def _pairs(texts: list[str], option: str) -> dict[str, float | int | str | bool]
     return found
 
 
-def _numbers(texts: list[str], option: str) -> dict[str, float | int]:
+def numbers(texts: list[str], option: str) -> dict[str, float | int]:
     from grodtd.domain.errors import ConfigError
 
     found: dict[str, float | int] = {}
-    for name, value in _pairs(texts, option).items():
+    for name, value in pairs(texts, option).items():
         if isinstance(value, bool | str):
             raise ConfigError(f"{option} {name} must be a number, found {value!r}")
         found[name] = value
@@ -198,9 +223,28 @@ def _as_json(run_id: str | None, completed: Completed, report: Path | None) -> d
         "counters": dict(completed.result.counters),
         "warnings": list(completed.warnings),
         "stopped": _stopped(completed),
+        "scenarios": {name: {m: v.value for m, v in found.items()} for name, found in completed.scenarios.items()},
+        "ledger": completed.result.ledger.totals(),
         "report": str(report) if report else None,
         "manifest": completed.manifest.as_dict(),
     }
+
+
+def _show_scenarios(console: Console, completed: Completed) -> None:
+    """What the result would be at other costs, and between which ends it lies where bars leave the order open."""
+    from rich.table import Table
+
+    from grodtd.performance.summary import METRICS
+    from grodtd.workflows.backtest import SCENARIO_METRICS
+
+    table = Table(title="the same decisions otherwise", title_justify="left")
+    table.add_column("")
+    columns = {"this result": completed.metrics, **completed.scenarios}
+    for label in columns:
+        table.add_column(label, justify="right")
+    for name in SCENARIO_METRICS:
+        table.add_row(name, *(found[name].text(METRICS[name].unit) for found in columns.values()))
+    console.print(table)
 
 
 def _stopped(completed: Completed) -> dict[str, str] | None:
@@ -235,6 +279,10 @@ def _show(run_id: str | None, completed: Completed, report: Path | None, all_met
     console.print(
         f"parameters {params}; costs {costs.venue} {costs.round_trip_bps:g} bp a round trip; {manifest.n_bars:,} bars"
     )
+    gating: Any = manifest.settings.get("gating")
+    regimes = ", ".join(gating["regimes"]) + f" ({gating['on_exit']} on exit)" if gating else "any"
+    console.print(f"enters in regimes: {regimes}")
+    _show_scenarios(console, completed)
     stopped = _stopped(completed)
     if stopped is not None:
         console.print(f"trading stopped on {stopped['at']} UTC", highlight=False)

@@ -345,3 +345,26 @@ def _report(report: CheckReport) -> dict[str, object]:
     from dataclasses import asdict
 
     return asdict(report)
+
+
+@app.command()
+def funding(
+    file: Annotated[Path, typer.Argument(help="Parquet or CSV with the columns timestamp and funding_rate.")],
+    venue: Annotated[str, typer.Option(help="Venue of the perpetual, for example binance_usdm.")],
+    symbol: Annotated[str, typer.Option(help="Its symbol.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Store a perpetual's funding settlements; backtests of it pay them.
+
+    Example:
+
+      grodt data funding btcusdt_funding.parquet --venue binance_usdm --symbol BTCUSDT
+    """
+    from grodtd.workflows.data import import_funding
+
+    count = import_funding(home, file, venue=venue, symbol=symbol)
+    if as_json:
+        print_json({"venue": venue, "symbol": symbol, "settlements": count})
+    else:
+        typer.echo(f"{venue}:{symbol}: {count:,} funding settlements stored")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from grodtd.entrypoints.cli import backtest, data, runs
+from grodtd.entrypoints.cli import backtest, data, portfolio, regime, runs, strategy
 
 app = typer.Typer(
     name="grodt",
@@ -24,6 +24,9 @@ app.command()(backtest.backtest)
 app.command()(backtest.verify)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.command("portfolio")(portfolio.portfolio)
+app.add_typer(strategy.app, name="strategy")
+app.add_typer(regime.app, name="regime")
 
 # Exit codes of docs/architecture.md section 6; 1 is kept for "ran, and the answer is no".
 EXIT_CODES = {"ConfigError": 2, "DataError": 3, "StrategyError": 4, "ExecutionError": 5, "StorageError": 6}
