@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, Literal, NamedTuple, TypeVar, get_type_hints
@@ -180,7 +180,7 @@ class Strategy:
 
     def warmup_bars(self, params: tuple[Any, ...]) -> int:
         """Return how many bars must be seen before the first entry: the slowest indicator's warm-up."""
-        return max((i.warmup_bars for i in self.indicators(params)), default=1)
+        return _slowest(self.indicators(params))
 
     def decisions(self, bars: Bars, params: tuple[Any, ...]) -> Decisions:
         """Return features, sides and brackets for every bar of history.
@@ -216,13 +216,19 @@ class Strategy:
 
     def ready(self, bars: Bars, features: FloatArray, params: tuple[Any, ...]) -> npt.NDArray[np.bool_]:
         """Return for each bar whether every feature is defined and warm since the start or the last long gap."""
-        first = np.zeros(len(bars), dtype=np.int64)
-        if bars.gap_step_us and any(i.restarts_after_gap for i in self.indicators(params)):
+        indicators = self.indicators(params)
+        seen = np.arange(len(bars)) + 1
+        since_gap = seen
+        if bars.gap_step_us:
+            first = np.zeros(len(bars), dtype=np.int64)
             starts = np.flatnonzero(np.diff(bars.time) // bars.gap_step_us - 1 > MAX_FILLED_GAP_BARS) + 1
             first[starts] = starts
-            first = np.maximum.accumulate(first)
-        seen = np.arange(len(bars)) - first + 1
-        ready: npt.NDArray[np.bool_] = (seen >= self.warmup_bars(params)) & ~np.isnan(features).any(axis=0)
+            since_gap = seen - np.maximum.accumulate(first)
+        ready: npt.NDArray[np.bool_] = (
+            (seen >= _slowest(indicators))
+            & (since_gap >= _slowest(i for i in indicators if i.restarts_after_gap))
+            & ~np.isnan(features).any(axis=0)
+        )
         return ready
 
     def _explained(
@@ -258,6 +264,10 @@ class Strategy:
         )
 
 
+def _slowest(indicators: Iterable[Indicator]) -> int:
+    return max((i.warmup_bars for i in indicators), default=1)
+
+
 def location(function: Callable[..., Any]) -> str:
     """Return where a function is written, as file:line."""
     code = getattr(function, "py_func", function).__code__
@@ -271,21 +281,24 @@ class DecisionStream:
         self.strategy = strategy
         self.params = params
         self._streams = [IndicatorStream(i, gap_step_us=gap_step_us) for i in strategy.indicators(params)]
-        self._warmup_bars = strategy.warmup_bars(params)
-        self._restarts = any(s.indicator.restarts_after_gap for s in self._streams)
+        indicators = [stream.indicator for stream in self._streams]
+        self._warmup_bars = _slowest(indicators)
+        self._warmup_after_gap = _slowest(i for i in indicators if i.restarts_after_gap)
         self._gap_step_us = gap_step_us
         self._last_time: int | None = None
-        self._seen = 0
+        self._seen = self._since_gap = 0
 
     def update(self, bar: Bar) -> tuple[int, Bracket]:
         """Take in one closed bar; return the wanted side and the bracket as of its close."""
-        if self._last_time is not None and self._restarts:
+        if self._last_time is not None:
             missing = missing_bars(self._last_time, bar.time, self._gap_step_us)
-            self._seen = 0 if missing > MAX_FILLED_GAP_BARS else self._seen
+            self._since_gap = 0 if missing > MAX_FILLED_GAP_BARS else self._since_gap
         self._last_time = bar.time
         self._seen += 1
+        self._since_gap += 1
         values = [stream.update(bar) for stream in self._streams]
-        if self._seen < self._warmup_bars or any(math.isnan(v) for v in values):
+        is_warm = self._seen >= self._warmup_bars and self._since_gap >= self._warmup_after_gap
+        if not is_warm or any(math.isnan(v) for v in values):
             return 0, levels()
         row = self.strategy.row(*values)  # type: ignore[arg-type]  # a NamedTuple takes its fields
         side = self.strategy.decide(bar, row, self.params)
