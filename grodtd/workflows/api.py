@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -200,6 +201,18 @@ class Result:
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the self-contained HTML report and return its path."""
         return write_report(Path(path), self.completed)
+
+    def to_vectorbt(self, *, engine: Literal["numba", "rust"] = "numba") -> Any:  # Any: vectorbt has no types
+        """Return the run as a `vectorbt.Portfolio`, fill by fill, for its plots and statistics.
+
+        Raises
+        ------
+        ConfigError
+            If vectorbt is not installed, or the run needs leverage or ended in ruin.
+        """
+        from grodtd.backtest.vectorbt_engine import to_portfolio
+
+        return to_portfolio(self.run, engine=engine)
 
     def __repr__(self) -> str:
         manifest = self.completed.manifest

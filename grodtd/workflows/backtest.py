@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
+import numpy as np
+
 from grodtd.adapters.storage import RunStore
 from grodtd.backtest.engine import Market, decide, fill, run_backtest
 from grodtd.code_version import module_hash, package_hash
@@ -344,6 +346,45 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
     if coverage is not None and coverage < _COVERAGE_MIN:
         found.append("coverage")
     return found
+
+
+def in_vectorbt(completed: Completed, engine: str, request: Request, config: Config) -> dict[str, object]:
+    """Return what vectorbt makes of a finished backtest.
+
+    Parameters
+    ----------
+    engine : {"vectorbt", "vectorbt-signals"}
+        The strict fills replayed, which must give the same equity; or the same decisions through `from_signals`, which
+        does not (docs/how-to/use-vectorbt.md says why).
+
+    Raises
+    ------
+    ConfigError
+        If vectorbt is not installed or cannot hold the run, or there is no such engine.
+    ExecutionError
+        If vectorbt changed a fill.
+    """
+    from grodtd.backtest import vectorbt_engine
+
+    result = completed.result
+    if engine == "vectorbt":
+        portfolio = vectorbt_engine.to_portfolio(result)
+        difference = float(np.abs(portfolio.value().to_numpy() - vectorbt_engine.owed(result) - result.equity).max())
+    elif engine == "vectorbt-signals":
+        strategy, params, _, _ = prepared(request, config)
+        decided = strategy.decisions(result.bars, params)
+        portfolio = vectorbt_engine.signals_portfolio(result.bars, decided.side, decided.bracket, result.account)
+        difference = float(abs(portfolio.value().iloc[-1] - result.equity[-1]))
+    else:
+        raise ConfigError(f"engine {engine!r} is not one of strict, vectorbt, vectorbt-signals")
+    return {
+        "engine": engine,
+        "computed_by": portfolio.engine,
+        "version": version("vectorbt"),
+        "orders": len(portfolio.orders.records),
+        "total": float(portfolio.total_return()),
+        "equity_difference": difference,
+    }
 
 
 def save(database_url: str, completed: Completed) -> str:

@@ -79,6 +79,9 @@ def backtest(
         typer.Option("--regime", help="Enter only in this regime; repeatable; `any`: no gate. Default: as configured."),
     ] = None,
     on_exit: Annotated[str | None, typer.Option(help="hold or flat: the position when its regime ends.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="strict; vectorbt: also replay the fills there; vectorbt-signals: compare with it.")
+    ] = "strict",
     fine: Annotated[str, typer.Option(help="Finer stored bars for same_bar=drilldown, for example 1m.")] = "",
     report: Annotated[Path | None, typer.Option(help="Write the HTML report to this file.")] = None,
     store: Annotated[bool, typer.Option("--store/--no-store", help="Store the run in the database.")] = True,
@@ -101,7 +104,7 @@ def backtest(
       grodt backtest my_idea.py:MY_IDEA --venue binance --symbol BTCUSDT --rule same_bar=drilldown --fine 1m
     """
     from grodtd.config import load_config
-    from grodtd.workflows.backtest import Request, backtest_request, save
+    from grodtd.workflows.backtest import Request, backtest_request, in_vectorbt, save
 
     request = Request(
         strategy=strategy,
@@ -124,7 +127,9 @@ def backtest(
         on_exit=on_exit,
         fine=fine,
     )
-    completed = backtest_request(home, request, load_config(config))
+    settings = load_config(config)
+    completed = backtest_request(home, request, settings)
+    compared = None if engine == "strict" else in_vectorbt(completed, engine, request, settings)
     run_id = save(database_url(home, database), completed) if store else None
     written = None
     if report is not None:
@@ -132,9 +137,15 @@ def backtest(
 
         written = write_report(report, completed)
     if as_json:
-        print_json(_as_json(run_id, completed, written))
-    else:
-        _show(run_id, completed, written, all_metrics)
+        print_json({**_as_json(run_id, completed, written), "vectorbt": compared})
+        return
+    _show(run_id, completed, written, all_metrics)
+    if compared is not None:
+        what = "the same fills" if engine == "vectorbt" else "its own from_signals on the same decisions"
+        typer.echo(
+            f"vectorbt {compared['version']} ({compared['computed_by']}), {what}: {compared['orders']:,} orders, total"
+            f" {compared['total']:+.2%}, equity differs by {compared['equity_difference']:.6g}"
+        )
 
 
 def verify(
