@@ -244,7 +244,7 @@ def indicator_factory(strategy: Strategy) -> Any:  # Any: a class vectorbt makes
         time = np.asarray(close.index.as_unit("us").asi8)
         interval_s = int(np.median(np.diff(time)) // US_PER_S)
         columns = [np.asarray(x, dtype=np.float64).reshape(-1) for x in (open_, high, low, close, volume)]
-        bars = Bars(time, *columns, timeframe=_timeframe(interval_s))  # type: ignore[arg-type]  # five of them
+        bars = Bars(time, *columns, timeframe=_timeframe(interval_s))  # type: ignore[misc, arg-type]  # five of them
         decided = strategy.decisions(bars, strategy.check_params(dict(zip(names, values, strict=True))))
         outputs = (decided.side, decided.bracket[0], decided.bracket[1], *decided.features)
         return tuple(np.asarray(o, dtype=np.float64)[:, None] for o in outputs)

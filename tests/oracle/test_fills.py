@@ -1033,7 +1033,11 @@ def _engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(engine: Engine, case: Case) -> None:
-    result = run(engine, case)
+    check(run(engine, case), case)
+
+
+def check(result: RunResult, case: Case) -> None:
+    """Compare a result with what a case says must come of it."""
     trades = result.trades
     assert len(trades) == len(case.trades)
     for i, expected in enumerate(case.trades):
