@@ -38,6 +38,7 @@ PERIODS = {"2022": "2022", "2023": "2023", "2024H1": "2024"}
 TRADED = ("s1_trend", "s2_reversion", "s3_breakout")
 # A tenth of the initial capital in every trade, whatever has been won or lost: rows can be compared, nothing is ruined.
 SIZING = Sizing(mode="fraction", fraction=0.1, compound=False)
+CAPITAL = 1e8
 METRICS = ("trade_count", "gross_pnl", "net_pnl", "total", "sharpe", "max_drawdown", "win_rate", "profit_factor")
 METRICS += ("break_even_cost_bps", "ambiguous_share", "exposure", "fees", "slippage_cost", "borrow_cost")
 
@@ -107,7 +108,9 @@ def wrong_by(period: str, bars: Bars) -> dict[str, Any]:
     strategy = STRATEGIES["s1_trend"]
     found: dict[str, Any] = {"symbol": bars.symbol, "period": period}
     for label, costs in (("free", Costs()), ("costs", Costs(10, 10, 0.5, 0.5))):
-        account = Account(Instrument(VENUE, bars.symbol), costs, SIZING, initial_capital=1e6)
+        # 100,000 in every trade, of a capital no cost can wipe out.
+        sizing = Sizing(mode="fraction", fraction=0.001, compound=False)
+        account = Account(Instrument(VENUE, bars.symbol), costs, sizing, initial_capital=CAPITAL)
         params = strategy.check_params({})
         ours = run_backtest(Market(bars), strategy, params, account)
         decided = strategy.decisions(bars, params)
@@ -117,8 +120,8 @@ def wrong_by(period: str, bars: Bars) -> dict[str, Any]:
             "trades": len(ours.trades),
             "trades_vectorbt": len(theirs.positions.records),
             "ended_in_entry_bar": float(in_entry_bar.mean()),
-            "net_pnl": float(ours.equity[-1] - 1e6),
-            "net_pnl_vectorbt": float(theirs.value().iloc[-1] - 1e6),
+            "net_pnl": float(ours.equity[-1] - CAPITAL),
+            "net_pnl_vectorbt": float(theirs.value().iloc[-1] - CAPITAL),
         }
     return found
 
@@ -136,7 +139,9 @@ def regime_row(period: str, bars: Bars, config: Config) -> dict[str, Any]:
     }
 
 
-def page(rows: list[dict[str, Any]], compared: list[dict[str, Any]], regimes: list[dict[str, Any]], config: Config) -> str:
+def page(
+    rows: list[dict[str, Any]], compared: list[dict[str, Any]], regimes: list[dict[str, Any]], config: Config
+) -> str:
     costs = config.costs_named(VENUE)
     traded = [r for r in rows if r["strategy"] in TRADED]
     winners = [r for r in traded if r["net_pnl"] > 0]
@@ -155,12 +160,12 @@ def page(rows: list[dict[str, Any]], compared: list[dict[str, Any]], regimes: li
         "| symbol | period | strategy | enters in | direction | trades | before costs | after | after, half costs | after, double | break-even bp | win rate | ambiguous |",
         "|---|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for r in rows:
-        lines.append(
-            f"| {r['symbol']} | {r['period']} | {r['strategy']} | {', '.join(r['regimes']) or 'any'} | {r['direction']} | {r['trade_count']:,.0f} |"
-            f" {money(r['gross_pnl'])} | {money(r['net_pnl'])} | {money(r['net_pnl_half_costs'])} | {money(r['net_pnl_double_costs'])} |"
-            f" {number(r['break_even_cost_bps'])} | {share(r['win_rate'])} | {share(r['ambiguous_share'])} |"
-        )
+    lines += [
+        f"| {r['symbol']} | {r['period']} | {r['strategy']} | {', '.join(r['regimes']) or 'any'} | {r['direction']} | {r['trade_count']:,.0f} |"
+        f" {money(r['gross_pnl'])} | {money(r['net_pnl'])} | {money(r['net_pnl_half_costs'])} | {money(r['net_pnl_double_costs'])} |"
+        f" {number(r['break_even_cost_bps'])} | {share(r['win_rate'])} | {share(r['ambiguous_share'])} |"
+        for r in rows
+    ]
     lines += [
         "",
         "## How wrong would a vectorbt user have been?",
