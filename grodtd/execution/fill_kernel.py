@@ -61,7 +61,7 @@ _END_OF_DATA: Final = int(ExitReason.END_OF_DATA)
 ) = range(len(COUNTERS))
 
 # What a bar did to a position.
-_NEITHER, _STOPPED, _REACHED, _NO_ENTRY = range(4)
+_NEITHER, STOPPED, REACHED, _NO_ENTRY = range(4)
 
 # Cash may fall short by float noise of the size formula itself; that is no shortage.
 _CASH_NOISE: Final = 1e-12
@@ -238,7 +238,7 @@ class Curves(NamedTuple):
 
 
 @kernel
-def _whole_steps(value: float, numerator: float, denominator: float, up: bool) -> float:
+def whole_steps(value: float, numerator: float, denominator: float, up: bool) -> float:
     """Round to a multiple of numerator / denominator, forgiving float noise; numerator 0 means no rounding."""
     if numerator == 0.0:
         return value
@@ -252,8 +252,36 @@ def _whole_steps(value: float, numerator: float, denominator: float, up: bool) -
 
 
 @kernel
+def is_through(tick: float, side: int, price: float, target: float) -> bool:
+    """Whether the market traded through a resting exit: by a tick, or strictly beyond if that is 0 (F4)."""
+    if tick == 0.0:
+        return side * (price - target) > 0.0
+    # The difference of two prices carries the float noise of the prices: at 140,000 that is 3e-9 of a tick of 0.01.
+    return side * (price - target) >= tick - _STEP_NOISE * tick - _PRICE_NOISE * price
+
+
+@kernel
+def bar_outcome(
+    same_bar: int, side: int, open_: float, high: float, low: float, level: float, is_stopped: bool, is_reached: bool
+) -> tuple[int, float, bool]:
+    """What a bar that touched stop, target or both did to a position held since its open (F3, F5).
+
+    Returns the outcome, the reference price of a stop, and whether that hinges on the order inside the bar.
+    """
+    if not is_stopped:
+        return REACHED, level, False
+    # An entry's slippage can exceed its stop distance: then the open is already beyond the stop.
+    if side * (open_ - level) <= 0.0:
+        return STOPPED, open_, is_reached
+    is_high_first = high - open_ < open_ - low
+    if is_reached and (same_bar == _TARGET_FIRST or (same_bar == _OHLC_PATH and is_high_first == (side > 0))):
+        return REACHED, level, True
+    return STOPPED, level, is_reached
+
+
+@kernel
 def _whole_lots(qty: float, symbol: Record) -> float:
-    return _whole_steps(qty, symbol["lot_num"], symbol["lot_den"], False)
+    return whole_steps(qty, symbol["lot_num"], symbol["lot_den"], False)
 
 
 @kernel
@@ -274,23 +302,19 @@ def _market_price(symbol: Record, reference: float, direction: int, qty: float) 
     worse = symbol["half_spread"] + symbol["slippage"]
     if symbol["impact"] > 0.0:
         worse += symbol["impact"] * math.sqrt(qty)
-    return _whole_steps(reference * (1.0 + direction * worse), symbol["tick_num"], symbol["tick_den"], direction > 0)
+    return whole_steps(reference * (1.0 + direction * worse), symbol["tick_num"], symbol["tick_den"], direction > 0)
 
 
 @kernel
 def _level(symbol: Record, price: float, side: int) -> float:
     """A price at which a position of this side is left, on the tick, away from our favour (F9)."""
-    return _whole_steps(price, symbol["tick_num"], symbol["tick_den"], side < 0)
+    return whole_steps(price, symbol["tick_num"], symbol["tick_den"], side < 0)
 
 
 @kernel
 def _is_through(symbol: Record, side: int, price: float, target: float) -> bool:
     """Whether the market traded through a resting exit: by a tick, or strictly beyond if none is declared (F4)."""
-    if symbol["tick_num"] == 0.0:
-        return bool(side * (price - target) > 0.0)
-    tick = symbol["tick_num"] / symbol["tick_den"]
-    # The difference of two prices carries the float noise of the prices: at 140,000 that is 3e-9 of a tick of 0.01.
-    return bool(side * (price - target) >= tick - _STEP_NOISE * tick - _PRICE_NOISE * price)
+    return is_through(symbol["tick_num"] / symbol["tick_den"], side, price, target)
 
 
 @kernel
@@ -828,9 +852,9 @@ def _rest_of_the_bar(fine: FineBars, books: Books, k: int, step: int) -> None:
             outcome, reference, is_unclear = _outcome_after_limit(fine, symbol, level, reason, is_stopped, is_reached)
         else:
             outcome, reference, is_unclear = _outcome(fine, symbol, level, reason, is_stopped, is_reached)
-        if outcome == _STOPPED:
+        if outcome == STOPPED:
             _exit(books, k, step, reference, reason, is_unclear and reason != _LIQUIDATION, False)
-        elif outcome == _REACHED:
+        elif outcome == REACHED:
             _exit(books, k, step, symbol["target"], _TAKE_PROFIT, is_unclear, False)
     if symbol["side"] != 0:
         seen = symbol["close"] if symbol["inside"] else best
@@ -842,22 +866,16 @@ def _outcome(
     fine: FineBars, symbol: Record, level: float, reason: int, is_stopped: bool, is_reached: bool
 ) -> tuple[int, float, bool]:
     """What a bar did to a position held since its open: outcome, reference of a stop, whether that is unclear (F5)."""
-    s, o, mode = symbol["side"], symbol["open"], symbol["same_bar"]
-    if not is_stopped:
-        return _REACHED, level, False
-    # An entry's slippage can exceed its stop distance: then the open is already beyond the stop.
-    is_beyond = s * (o - level) <= 0.0
-    reference = o if is_beyond else level
-    if not is_reached or reason == _LIQUIDATION or is_beyond:
-        return _STOPPED, reference, is_reached
-    if mode == _DRILLDOWN and fine.end.size and fine.end[symbol["bar"]] > fine.first[symbol["bar"]]:
-        outcome, at, is_unclear = _drill(fine, symbol, level, math.nan)
+    s, mode = symbol["side"], symbol["same_bar"]
+    is_liquidated = is_stopped and reason == _LIQUIDATION
+    is_unclear = is_stopped and is_reached and not is_liquidated and s * (symbol["open"] - level) > 0.0
+    if is_unclear and mode == _DRILLDOWN and fine.end.size and fine.end[symbol["bar"]] > fine.first[symbol["bar"]]:
+        outcome, at, is_still_unclear = _drill(fine, symbol, level, math.nan)
         if outcome != _NEITHER:
-            return outcome, at, is_unclear
-    is_high_first = symbol["high"] - o < o - symbol["low"]
-    if mode == _TARGET_FIRST or (mode == _OHLC_PATH and is_high_first == (s > 0)):
-        return _REACHED, level, True
-    return _STOPPED, level, True
+            return outcome, at, is_still_unclear
+    if is_liquidated:
+        mode = _STOP_FIRST
+    return bar_outcome(mode, s, symbol["open"], symbol["high"], symbol["low"], level, is_stopped, is_reached)
 
 
 @kernel
@@ -868,11 +886,11 @@ def _outcome_after_limit(
     s, mode = symbol["side"], symbol["same_bar"]
     is_certain = _is_through(symbol, s, symbol["close"], symbol["target"])
     if reason == _LIQUIDATION and is_stopped:
-        return _STOPPED, symbol["open"] if s * (symbol["open"] - level) <= 0.0 else level, False
+        return STOPPED, symbol["open"] if s * (symbol["open"] - level) <= 0.0 else level, False
     if mode == _DRILLDOWN and fine.end.size and fine.end[symbol["bar"]] > fine.first[symbol["bar"]]:
         outcome, at, is_unclear = _drill(fine, symbol, level, symbol["order_limit"])
         if outcome == _NEITHER:  # some are missing
-            outcome = _STOPPED if is_stopped else _REACHED if is_certain else _NEITHER
+            outcome = STOPPED if is_stopped else REACHED if is_certain else _NEITHER
         if outcome != _NO_ENTRY:
             return outcome, at, is_unclear
     is_high_first = symbol["high"] - symbol["open"] < symbol["open"] - symbol["low"]
@@ -882,8 +900,8 @@ def _outcome_after_limit(
     if is_reached and not is_reached_after:
         symbol["ambiguous"] = True
     if is_stopped:
-        return _STOPPED, level, is_reached_after
-    return (_REACHED if is_reached_after else _NEITHER), level, not is_certain
+        return STOPPED, level, is_reached_after
+    return (REACHED if is_reached_after else _NEITHER), level, not is_certain
 
 
 @kernel
@@ -902,15 +920,15 @@ def _drill(fine: FineBars, symbol: Record, level: float, limit: float) -> tuple[
             is_in = is_entry = True
         elif not is_first:
             if s * (fine.open[j] - level) <= 0.0:
-                return _STOPPED, fine.open[j], False
+                return STOPPED, fine.open[j], False
             if _is_through(symbol, s, fine.open[j], target):
-                return _REACHED, level, False
+                return REACHED, level, False
         is_first = False
         is_reached = not is_entry and _is_through(symbol, s, best, target)
         if s * (worst - level) <= 0.0:
-            return _STOPPED, level, is_reached
+            return STOPPED, level, is_reached
         if is_reached:
-            return _REACHED, level, False
+            return REACHED, level, False
     return (_NEITHER if is_in else _NO_ENTRY), level, False
 
 

@@ -136,10 +136,28 @@ def fill_portfolio(legs: Sequence[Leg]) -> PortfolioResult:
     for leg in legs:
         _check(leg)
 
+    first, time, market, fine, books, curves, rows, step_of = _laid_out(legs)
+    failed_at = fill_steps(market, fine, books, curves, rows, step_of, 0, time.size, True)
+    if failed_at >= 0:
+        symbol = int(np.searchsorted(first, failed_at, side="right")) - 1
+        raise ExecutionError(
+            f"{legs[symbol].bars.symbol}: a fill at {utc(market.time[failed_at])} UTC refers to a price outside its bar"
+        )
+    return _result(legs, first, time, step_of, books, curves)
+
+
+def engine_for(leg: Leg) -> tuple[Market, FineBars, Books, Curves, IntArray, IntArray]:
+    """Return what `fill_steps` takes for one symbol, before its first step: for callers that play parts of a history."""
+    _, _, market, fine, books, curves, rows, step_of = _laid_out([leg])
+    return market, fine, books, curves, rows, step_of
+
+
+def _laid_out(
+    legs: Sequence[Leg],
+) -> tuple[IntArray, IntArray, Market, FineBars, Books, Curves, IntArray, IntArray]:
     first = np.concatenate(([0], np.cumsum([len(leg.bars) for leg in legs]))).astype(np.int64)
     time, rows, step_of = _steps([leg.bars.time for leg in legs], first)
-    market = _market(legs)
-    n, n_steps = int(first[-1]), time.size
+    n = int(first[-1])
     # Pages that are never touched cost nothing.
     books = Books(
         account=_initial_account(legs[0].account),
@@ -148,14 +166,8 @@ def fill_portfolio(legs: Sequence[Leg]) -> PortfolioResult:
         fills=np.empty(FILLS_A_BAR * n + len(legs), dtype=FILL_DTYPE),
         counters=np.zeros(len(COUNTERS), dtype=np.int64),
     )
-    curves = Curves(np.empty(n_steps), np.zeros(n), np.zeros(n, dtype=np.bool_), np.zeros(n), np.zeros(n))
-    failed_at = fill_steps(market, _fine_bars(legs), books, curves, rows, step_of, 0, n_steps, True)
-    if failed_at >= 0:
-        symbol = int(np.searchsorted(first, failed_at, side="right")) - 1
-        raise ExecutionError(
-            f"{legs[symbol].bars.symbol}: a fill at {utc(market.time[failed_at])} UTC refers to a price outside its bar"
-        )
-    return _result(legs, first, time, step_of, books, curves)
+    curves = Curves(np.empty(time.size), np.zeros(n), np.zeros(n, dtype=np.bool_), np.zeros(n), np.zeros(n))
+    return first, time, _market(legs), _fine_bars(legs), books, curves, rows, step_of
 
 
 def _check(leg: Leg) -> None:

@@ -45,8 +45,8 @@ def equity_path(result: RunResult) -> FloatArray:
     return np.concatenate(([result.account.initial_capital], result.equity))
 
 
-def daily_equity(result: RunResult) -> tuple[IntArray, FloatArray]:
-    """Return the marks the ratios are computed from.
+def daily_marks(bars: Bars) -> tuple[IntArray, IntArray]:
+    """Return when the equity that ratios are computed from is read.
 
     Returns
     -------
@@ -54,24 +54,29 @@ def daily_equity(result: RunResult) -> tuple[IntArray, FloatArray]:
         Microseconds UTC. On a 24x7 calendar every midnight from the first to the last inside the run; partial days at
         the ends have no mark (C2). On a session calendar the start, and the last close of every day that has bars.
         Bars longer than a day are marked at their closes.
-    equity : float64 array, shape (n_marks,)
-        Last equity at or before that time; days without bars carry the last one forward (C4).
+    point : int64 array, shape (n_marks,)
+        The point of the equity path that holds then: bars closed at or before that time; days without bars carry the
+        last one forward (C4).
     """
-    bars = result.bars
     closes = bars.time + bars.interval_s * US_PER_S
-    path = equity_path(result)
     step = _mark_step_s(bars) * US_PER_S
     if bars.calendar == "sessions":
         # A session belongs to the day it opens in, whenever it closes.
         day = bars.time // (DAY_S * US_PER_S)
         last = np.flatnonzero(np.append(day[1:] != day[:-1], True))
-        return np.concatenate((bars.time[:1], closes[last])), path[np.concatenate(([0], last + 1))]
+        return np.concatenate((bars.time[:1], closes[last])), np.concatenate(([0], last + 1))
     # Weeks do not start at the epoch: bars longer than a day keep their own grid.
     origin = int(bars.time[0]) % step if bars.interval_s > DAY_S else 0
     first = -((origin - int(bars.time[0])) // step)
     final = (int(closes[-1]) - origin) // step
     marks = origin + np.arange(first, final + 1, dtype=np.int64) * step
-    return marks, path[np.searchsorted(closes, marks, side="right")]
+    return marks, np.searchsorted(closes, marks, side="right")
+
+
+def daily_equity(result: RunResult) -> tuple[IntArray, FloatArray]:
+    """Return (time, equity) of the marks the ratios are computed from; see `daily_marks`."""
+    time, point = daily_marks(result.bars)
+    return time, equity_path(result)[point]
 
 
 def _mark_step_s(bars: Bars) -> int:

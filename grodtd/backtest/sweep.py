@@ -1,0 +1,686 @@
+"""Many parameter combinations over one market at once, each equal to its own backtest.
+
+Indicators are computed once per distinct parameter, decisions once per distinct set of feature and rule parameters, and
+what brackets change is found by screening (`sweep_kernel`). Where an account has rules that tie trades together
+(compounding, daily limits, ...) every combination is run by the fill engine instead, and the table says so.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import os
+import textwrap
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from grodtd.backtest.engine import Market, run_backtest
+from grodtd.backtest.sweep_kernel import (
+    EQUITY,
+    LOSSES,
+    NEEDS_ENGINE,
+    REALISED,
+    SHARED,
+    SUMS,
+    TILE_RUNS,
+    Engine,
+    Runs,
+    SweepMarket,
+    build_runs,
+    count_runs,
+    play,
+    play_by_engine,
+    screen,
+    unbook,
+)
+from grodtd.domain.bars import COLUMNS, US_PER_S, Bar, Bars, FloatArray, SideArray, utc
+from grodtd.domain.errors import DataError, ExecutionError, StrategyError
+from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, Indicator
+from grodtd.domain.kernel import kernel_from_source
+from grodtd.domain.market import BPS, Account, Step
+from grodtd.domain.run import RunResult
+from grodtd.domain.strategy import BRACKET_ROWS, Strategy, location
+from grodtd.execution.costs import HALF_SPREAD, IMPACT, MAKER, SLIPPAGE, TAKER, cost_rows, varies_by_bar
+from grodtd.execution.fill_kernel import SAME_BAR
+from grodtd.execution.fills import Leg, engine_for, tradable_side
+from grodtd.performance import ratios, risk
+from grodtd.performance import trades as trade_statistics
+from grodtd.performance.returns import daily_equity, daily_marks, returns_periods_per_year
+from grodtd.performance.summary import RATIO_DAYS_MIN, TRADES_MIN
+
+# The columns of a sweep's table; each has the definition of the metric of that name (docs/metrics.md).
+COLUMN_NAMES: Final = (
+    "total",
+    "vol",
+    "sharpe",
+    "sortino",
+    "max_drawdown_daily",
+    "trade_count",
+    "win_rate",
+    "profit_factor",
+    "exposure",
+    "net_pnl",
+    "gross_pnl",
+    "fees",
+    "slippage_cost",
+    "funding_cost",
+    "borrow_cost",
+    "break_even_cost_bps",
+    "ambiguous_share",
+)
+
+# Indicators are kept while there is room for them: the working set of a sweep must not grow with its grid.
+_FEATURE_CACHE_BYTES: Final = 96 * 2**20
+# Combinations of one signal row played together: their daily arrays stay in the processor's cache.
+_CHUNK: Final = 256
+# A short that doubles in price can ruin an account that holds nothing else.
+_SHORT_MOVE_MAX: Final = 1.9
+
+
+@dataclass(frozen=True, eq=False)
+class SweepTable:
+    """One row a combination.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Parameters.
+    params : float64 array, shape (n_combinations, n_parameters)
+    columns : mapping of str to float64 array, shape (n_combinations,)
+        `COLUMN_NAMES`; nan where undefined, by the rules of docs/metrics.md.
+    by_engine : bool array, shape (n_combinations,)
+        Those that the fill engine ran from start to end.
+    why_engine : str
+        Why all of them were; empty if they were not.
+    daily : float64 array, shape (n_combinations, n_marks), or None
+        Equity at the daily marks, where asked for.
+    """
+
+    names: tuple[str, ...]
+    params: FloatArray
+    columns: dict[str, FloatArray]
+    by_engine: npt.NDArray[np.bool_]
+    why_engine: str = ""
+    daily: FloatArray | None = None
+
+    def __len__(self) -> int:
+        return int(self.params.shape[0])
+
+
+def why_engine(market: Market, account: Account) -> str:
+    """Return why combinations cannot share their trades under this account; empty if they can."""
+    sizing, rules, limits, bars = account.sizing, account.rules, account.limits, market.bars
+    qty = sizing.qty if sizing.mode == "fixed_qty" else sizing.fraction * account.initial_capital / bars.high.max()
+    reasons = {
+        "trades depend on the money won before (set sizing.compound: false or mode: fixed_qty)": sizing.compound
+        and sizing.mode != "fixed_qty",
+        f"sizing mode {sizing.mode} depends on the bracket": sizing.mode in ("risk", "all_in_whole"),
+        "impact depends on a quantity that changes": sizing.mode == "fraction" and account.costs.impact_y > 0,
+        "leverage": account.leverage > 1,
+        "latency_bars": rules.latency_bars > 0,
+        "a session": bool(rules.session),
+        "same_bar: drilldown": rules.same_bar == "drilldown",
+        "limits of the account": limits != type(limits)(),
+        "orders that may be smaller than the venue takes": qty < 2 * (account.instrument.lot or 0)
+        or qty * bars.low.min() * 0.99 <= account.instrument.min_notional,
+        "reentry: edge where a regime closes positions": rules.reentry == "edge"
+        and market.gate is not None
+        and bool((market.gate < 0).any()),
+    }
+    return "; ".join(reason for reason, holds in reasons.items() if holds)
+
+
+def run_sweep(
+    market: Market,
+    strategy: Strategy,
+    combinations: Sequence[tuple[Any, ...]],
+    account: Account,
+    *,
+    threads: int | None = None,
+    keep_daily: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> SweepTable:
+    """Backtest every combination of parameters; rows come in the order of `combinations`.
+
+    Parameters
+    ----------
+    market : Market
+    strategy : Strategy
+    combinations : sequence of tuple
+        As returned by `strategy.check_params`.
+    account : Account
+    threads : int, optional
+        Default: every processor this process may use.
+    keep_daily : bool
+        Keep the equity at the daily marks of every combination.
+    on_progress : function (int) -> None, optional
+        Called with the number of combinations just finished, from the thread that finished them.
+
+    Raises
+    ------
+    DataError, StrategyError, ExecutionError
+        As `run_backtest`.
+    """
+    params = np.array([tuple(map(float, c)) for c in combinations], dtype=np.float64)
+    names: tuple[str, ...] = strategy.params._fields  # type: ignore[attr-defined]  # every NamedTuple class has it
+    params = params.reshape(len(combinations), len(names))
+    why = why_engine(market, account)
+    sweep = None if why else _Sweep(market, strategy, account, names, keep_daily)
+    _check_prices(market.bars)
+    columns = {name: np.full(len(combinations), np.nan) for name in COLUMN_NAMES}
+    by_engine = np.zeros(len(combinations), dtype=np.bool_)
+    n_marks = daily_marks(market.bars)[0].size
+    daily = np.empty((len(combinations), n_marks)) if keep_daily else None
+
+    def by_itself(row: int) -> None:
+        result = run_backtest(market, strategy, combinations[row], account)
+        by_engine[row] = True
+        for name, value in sweep_columns(result).items():
+            columns[name][row] = value
+        if daily is not None:
+            daily[row] = daily_equity(result)[1]
+
+    def together(rows: npt.NDArray[np.intp]) -> None:
+        assert sweep is not None  # noqa: S101 for the type checker
+        found, equity, status = sweep.run(params[rows], combinations[int(rows[0])])
+        for name, values in found.items():
+            columns[name][rows] = values
+        if daily is not None:
+            daily[rows] = equity
+        for row in rows[status == NEEDS_ENGINE]:
+            by_itself(int(row))
+        if on_progress:
+            on_progress(int(rows.size))
+
+    def alone(rows: npt.NDArray[np.intp]) -> None:
+        for row in rows:
+            by_itself(int(row))
+            if on_progress:
+                on_progress(1)
+
+    n_threads = threads or len(os.sched_getaffinity(0))
+    groups = [np.array([i]) for i in range(len(combinations))] if why else _groups(strategy, names, params, n_threads)
+    _for_each(alone if why else together, groups, n_threads)
+    return SweepTable(names, params, columns, by_engine, why, daily)
+
+
+def _check_prices(bars: Bars) -> None:
+    """Refuse what the engine would refuse at the bar it comes to (F10)."""
+    is_inside = (bars.low <= np.minimum(bars.open, bars.close)) & (bars.high >= np.maximum(bars.open, bars.close))
+    if not is_inside.all():
+        at = utc(bars.time[int(np.argmin(is_inside))])
+        raise ExecutionError(f"{bars.symbol}: a fill at {at} UTC refers to a price outside its bar")
+
+
+def sweep_columns(result: RunResult) -> dict[str, float]:
+    """Return the columns of a sweep's table for one backtest, computed by the functions behind the metrics."""
+    _, marks = daily_equity(result)
+    final = float(result.equity[-1])
+    trades = result.trades
+    n, pnl = len(trades), trades.pnl
+    enough = n >= TRADES_MIN / 3
+    notional = float(trades.notional.sum())
+    return {
+        **_of_daily(marks[None, :], np.array([final]), result.account.initial_capital, result.bars, row=0),
+        "trade_count": float(n),
+        "win_rate": trade_statistics.win_rate(pnl) if enough else math.nan,
+        "profit_factor": trade_statistics.profit_factor(pnl) if enough else math.nan,
+        "exposure": float(result.held.mean()),
+        "net_pnl": float(pnl.sum()),
+        "gross_pnl": float(trades.gross_pnl.sum()),
+        "fees": float(trades.fees.sum()),
+        "slippage_cost": float(trades.slippage.sum()),
+        "funding_cost": float(trades.funding.sum()),
+        "borrow_cost": float(trades.borrow.sum()),
+        "break_even_cost_bps": float(trades.gross_pnl.sum()) / notional / BPS if notional else math.nan,
+        "ambiguous_share": float(trades.ambiguous.mean()) if n else math.nan,
+    }
+
+
+def _of_daily(marks: FloatArray, final: FloatArray, capital: float, bars: Bars, row: int) -> dict[str, float]:
+    """Return the columns that come from daily equity, of one row of `marks`."""
+    equity, periods = marks[row], returns_periods_per_year(bars)
+    alive = equity[:-1] > 0
+    sample = equity[1:][alive] / equity[:-1][alive] - 1.0
+    enough = sample.size >= RATIO_DAYS_MIN / 3
+    return {
+        "total": float(final[row] / capital - 1.0),
+        "vol": ratios.volatility(sample, periods_per_year=periods) if enough else math.nan,
+        "sharpe": ratios.sharpe_ratio(sample, periods_per_year=periods) if enough else math.nan,
+        "sortino": ratios.sortino_ratio(sample, periods_per_year=periods) if enough else math.nan,
+        "max_drawdown_daily": risk.max_drawdown(np.concatenate(([capital], equity, [final[row]]))),
+    }
+
+
+def _for_each(work: Callable[[npt.NDArray[np.intp]], None], groups: list[npt.NDArray[np.intp]], threads: int) -> None:
+    if threads == 1 or len(groups) == 1:
+        for group in groups:
+            work(group)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        tasks = [pool.submit(work, group) for group in groups]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+
+
+def _groups(
+    strategy: Strategy, names: tuple[str, ...], params: FloatArray, threads: int
+) -> list[npt.NDArray[np.intp]]:
+    """Return the rows that share their signals, in the order of their features; pieces enough for every thread."""
+    if not params.size:
+        return []
+    signal = [i for i, name in enumerate(names) if strategy.roles[name] != "bracket"]
+    order = np.lexsort([params[:, i] for i in reversed(signal)]) if signal else np.arange(len(params))
+    ordered = params[order][:, signal]
+    starts = np.flatnonzero(np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))))
+    groups = np.split(order, starts[1:])
+    if len(groups) >= 4 * threads:
+        return groups
+    size = max(math.ceil(len(params) / (4 * threads)), 1)
+    return [piece for group in groups for piece in np.split(group, range(size, group.size, size))]
+
+
+class _Sweep:
+    """What all combinations of a sweep share."""
+
+    def __init__(
+        self, market: Market, strategy: Strategy, account: Account, names: tuple[str, ...], keep_daily: bool
+    ) -> None:
+        bars = market.bars
+        self.bars, self.strategy, self.account, self.names = bars, strategy, account, names
+        self.market = _sweep_market(market, account)
+        self.gate = market.gate
+        self.keep_daily = keep_daily
+        self._raw = market
+        self._features: OrderedDict[Indicator, FloatArray] = OrderedDict()
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._decide, self._play = compiled_parts(strategy)
+        self._segments = _segments(bars)
+        self._needed = self._cash_needed_by_mark()
+
+    def run(
+        self, params: FloatArray, first: tuple[Any, ...]
+    ) -> tuple[dict[str, FloatArray], FloatArray, npt.NDArray[np.int8]]:
+        """Return (columns, equity at the marks, status) of combinations that share the signals of `first`."""
+        features = [self._feature(i) for i in self.strategy.indicators(first)]
+        side = self._side(features, first)
+        runs, base, base_daily, worst_short = self._runs(side)
+        n, n_marks = len(params), self.market.mark_bar.size
+        status = np.full(n, SHARED, dtype=np.int8)
+        equity = np.empty((n, n_marks))
+        final, sums = np.empty(n), np.empty((n, len(SUMS)))
+        if worst_short >= _SHORT_MOVE_MAX:
+            status[:] = NEEDS_ENGINE
+        for at in range(0, n, _CHUNK):
+            part = slice(at, min(at + _CHUNK, n))
+            size = part.stop - at
+            sums[part] = base
+            daily = np.repeat(base_daily[None], size, axis=0)
+            self._play(self.market, runs, self._engine(side), *features, params[part], sums[part], daily, status[part])
+            self._judge_cash(daily, status[part])
+            path = self.account.initial_capital + np.cumsum(daily[:, EQUITY], axis=1)
+            equity[part], final[part] = path[:, :-1], path[:, -1]
+        return self._columns(sums, equity, final), equity, status
+
+    def _feature(self, indicator: Indicator) -> FloatArray:
+        with self._lock:
+            found = self._features.get(indicator)
+            if found is not None:
+                self._features.move_to_end(indicator)
+                return found
+        found = indicator.values(self.bars)
+        with self._lock:
+            self._features[indicator] = found
+            while len(self._features) > 1 and len(self._features) * found.nbytes > _FEATURE_CACHE_BYTES:
+                self._features.popitem(last=False)
+        return found
+
+    def _side(self, features: list[FloatArray], params: tuple[Any, ...]) -> SideArray:
+        """Return the wanted sides, as `Strategy.decisions` and the engine make them."""
+        indicators = self.strategy.indicators(params)
+        slowest = max((i.warmup_bars for i in indicators), default=1)
+        after_gap = max((i.warmup_bars for i in indicators if i.restarts_after_gap), default=1)
+        needed = self.strategy.warmup_bars(params) + self.account.rules.latency_bars + 1
+        if len(self.bars) < needed:
+            raise DataError(
+                f"{self.strategy.name} needs at least {needed} bars of {self.bars.symbol} {self.bars.timeframe} to warm"
+                f" up and trade once, found {len(self.bars)}; ask for a longer range"
+            )
+        first, end = self._segments
+        start = np.maximum(slowest - 1, first + after_gap - 1)
+        side = np.zeros(len(self.bars), dtype=np.int8)
+        columns = [getattr(self.bars, name) for name in COLUMNS]
+        if self._decide(self.bars.time, *columns, *features, start, end, params, side):
+            self.strategy.decisions(self.bars, params)  # says where
+            raise StrategyError(f"{location(self.strategy.decide)}: decide() must return -1, 0 or +1")
+        side = tradable_side(side, self.account.rules.direction)
+        if self.gate is not None:
+            side[self.gate < 0] = 0  # leaving the regime closes the position
+        return side
+
+    def _runs(self, side: SideArray) -> tuple[Runs, FloatArray, FloatArray, float]:
+        n, count = side.size, count_runs(side)
+        runs = Runs(
+            *(np.empty(count, dtype=np.int64) for _ in range(3)),
+            np.empty(count, dtype=np.int8),
+            np.empty(count, dtype=np.uint8),
+            *(np.empty(count) for _ in range(3)),
+            np.empty(n),
+            np.empty(n),
+        )
+        sums, daily = np.zeros(len(SUMS)), np.zeros((3, self.market.mark_bar.size + 1))
+        found, worst_short = build_runs(self.market, side, runs, sums, daily)
+        cut = {name: getattr(runs, name)[:found] for name in Runs._fields if name not in ("highest", "lowest")}
+        return runs._replace(**cut), sums, daily, worst_short
+
+    def _engine(self, side: SideArray) -> Engine:
+        found: Engine | None = getattr(self._local, "engine", None)
+        if found is None:
+            n = len(self.bars)
+            raw = self._raw
+            bracket = np.empty((BRACKET_ROWS, n))
+            leg = Leg(self.bars, np.zeros(n, np.int8), bracket, self.account, raw.gate, raw.funding)
+            market, fine, books, curves, steps, step_of = engine_for(leg)
+            found = Engine(market, fine, books, curves, books.account.copy(), books.symbols.copy(), steps, step_of)
+            self._local.engine = found
+        return found._replace(market=found.market._replace(side=side))
+
+    def _cash_needed_by_mark(self) -> FloatArray:
+        """Return the most that an entry between two marks can cost."""
+        m, bars = self.market, self.bars
+        qty = m.qty if m.notional <= 0 else m.notional / np.minimum(bars.close, bars.open)
+        dearest = 1.0 + float(m.worse.max()) + float(m.impact.max()) * math.sqrt(float(np.max(qty)))
+        cost = bars.open * dearest * qty * (1.0 + float(m.taker.max())) * 1.001
+        needed = np.zeros(m.mark_bar.size + 1)
+        np.maximum.at(needed, m.mark_of, cost)
+        return needed
+
+    def _judge_cash(self, daily: FloatArray, status: npt.NDArray[np.int8]) -> None:
+        """Mark the combinations that may have run short of cash: those the engine must run."""
+        before = self.account.initial_capital + np.cumsum(daily[:, REALISED], axis=1) - daily[:, REALISED]
+        is_short = (before - daily[:, LOSSES] < self._needed) & (self._needed > 0)
+        status[is_short.any(axis=1)] = NEEDS_ENGINE
+
+    def _columns(self, sums: FloatArray, equity: FloatArray, final: FloatArray) -> dict[str, FloatArray]:
+        capital = self.account.initial_capital
+        by = {name: sums[:, i] for i, name in enumerate(SUMS)}
+        n = by["trade_count"]
+        enough = n >= TRADES_MIN / 3
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = {
+                "win_rate": np.where(enough, by["wins"] / n, np.nan),
+                "profit_factor": np.where(enough & (by["lost"] > _nothing(by)), by["won"] / by["lost"], np.nan),
+                "break_even_cost_bps": np.where(n > 0, by["gross_pnl"] / by["notional"] / BPS, np.nan),
+                "ambiguous_share": np.where(n > 0, by["ambiguous"] / n, np.nan),
+            }
+        return {
+            **_of_daily_rows(equity, final, capital, self.bars),
+            **shares,
+            "exposure": by["held_bars"] / len(self.bars),
+            "net_pnl": by["won"] - by["lost"],
+            **{name: by[name] for name in COLUMN_NAMES if name in by},
+        }
+
+
+def _nothing(by: dict[str, FloatArray]) -> FloatArray:
+    """What is left of losses taken out again: the noise of sums of this size."""
+    return np.asarray(1e-12 * (by["won"] + by["notional"]))
+
+
+def _of_daily_rows(equity: FloatArray, final: FloatArray, capital: float, bars: Bars) -> dict[str, FloatArray]:
+    """The same numbers as `_of_daily`, for solvent rows at once."""
+    periods = returns_periods_per_year(bars)
+    sample = equity[:, 1:] / equity[:, :-1] - 1.0
+    n = sample.shape[1]
+    path = np.concatenate((np.full((len(equity), 1), capital), equity, final[:, None]), axis=1)
+    found = {
+        "total": final / capital - 1.0,
+        "max_drawdown_daily": np.min(path / np.maximum.accumulate(path, axis=1) - 1.0, axis=1),
+        **{name: np.full(len(equity), np.nan) for name in ("vol", "sharpe", "sortino")},
+    }
+    if n >= RATIO_DAYS_MIN / 3:
+        mean, deviation = sample.mean(axis=1), sample.std(axis=1, ddof=1)
+        downside = np.sqrt(np.mean(np.minimum(sample, 0.0) ** 2, axis=1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = math.sqrt(periods)
+            found["vol"] = deviation * scale
+            found["sharpe"] = np.where(deviation < ratios.DEVIATION_FLOOR, np.nan, mean / deviation * scale)
+            found["sortino"] = np.where(downside < ratios.DEVIATION_FLOOR, np.nan, mean / downside * scale)
+    return found
+
+
+def _sweep_market(market: Market, account: Account) -> SweepMarket:
+    bars, instrument, sizing = market.bars, account.instrument, account.sizing
+    costs = cost_rows(bars, account.costs)
+    tick, lot = Step.of(instrument.tick), Step.of(instrument.lot)
+    marks, point = daily_marks(bars)
+    mark_bar = point.astype(np.int64) - 1
+    qty = sizing.qty
+    if lot.numerator:
+        qty = math.floor(qty * lot.denominator / lot.numerator * (1 + 1e-12)) * lot.numerator / lot.denominator
+    notional = sizing.fraction * account.initial_capital if sizing.mode == "fraction" else 0.0
+    largest = qty if not notional else notional / float(bars.close.min())
+    share = account.rules.max_participation
+    paid = np.empty(0)
+    if market.funding is not None:
+        paid = np.concatenate(([0.0], np.cumsum(bars.close * market.funding)))
+    return SweepMarket(
+        time=bars.time,
+        open=bars.open,
+        high=bars.high,
+        low=bars.low,
+        close=bars.close,
+        gate=np.empty(0, np.int8) if market.gate is None else np.ascontiguousarray(market.gate, np.int8),
+        taker=costs[TAKER].copy(),
+        maker=costs[MAKER].copy(),
+        worse=costs[HALF_SPREAD] + costs[SLIPPAGE],
+        impact=costs[IMPACT].copy(),
+        silent=np.concatenate(([0], np.cumsum(bars.volume <= 0))).astype(np.int32),
+        is_thin=(bars.volume * share < 3 * largest).astype(np.uint8) if share else np.zeros(len(bars), np.uint8),
+        mark_of=np.searchsorted(mark_bar, np.arange(len(bars)), side="left").astype(np.int32),
+        mark_bar=mark_bar,
+        paid=paid,
+        cost_stride=int(varies_by_bar(account.costs)),
+        tick_num=float(tick.numerator),
+        tick_den=float(tick.denominator),
+        qty=qty,
+        notional=notional,
+        lot_num=float(lot.numerator),
+        lot_den=float(lot.denominator),
+        same_bar=SAME_BAR[account.rules.same_bar],
+        is_edge=account.rules.reentry == "edge",
+        borrow_rate=account.costs.borrow_bps_hour * BPS if instrument.market == "spot" else 0.0,
+        interval_us=bars.interval_s * US_PER_S,
+    )
+
+
+def _segments(bars: Bars) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (first, end) of the stretches between gaps that restart indicators (C4a)."""
+    starts = np.zeros(1, dtype=np.int64)
+    if bars.gap_step_us and len(bars):
+        gaps = np.flatnonzero(np.diff(bars.time) // bars.gap_step_us - 1 > MAX_FILLED_GAP_BARS) + 1
+        starts = np.concatenate((starts, gaps))
+    return starts, np.append(starts[1:], len(bars))
+
+
+def fields_read(rule: Callable[..., Any], position: int) -> set[str] | None:
+    """Return the fields that a rule reads of its argument number `position`; None if that cannot be told."""
+    function = getattr(rule, "py_func", rule)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):
+        return None
+    definition = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    name = definition.args.args[position].arg
+    read = {id(n.value): n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
+    if any(id(use) not in read for use in uses):
+        return None
+    return {read[id(use)] for use in uses}
+
+
+# Elementwise, without an early way out, so that the compiler makes vector instructions of it.
+_DECIDE = """
+def sides(time, open_, high, low, close, volume, {arguments}first, end, params, side):
+    is_bad = False
+    for k in range(first.size):
+        for t in range(first[k], end[k]):
+            is_defined = {defined}
+            wanted = decide(Bar(time[t], open_[t], high[t], low[t], close[t], volume[t]), Row({row}), params)
+            is_side = (wanted == 0) | (wanted == 1) | (wanted == -1)
+            is_bad |= is_defined and not is_side
+            side[t] = int(wanted) if is_defined and is_side else 0
+    return is_bad
+"""
+
+_PLAY = """
+def sweep(market, runs, engine, {arguments}params, sums, daily, status):
+    n_runs, n = runs.entry.size, market.open.size
+    levels = np.empty((6, tile))
+    who, at, redo = np.empty(tile, np.int64), np.empty(tile, np.int64), np.empty(tile, np.int64)
+    flags = np.empty(tile, np.uint8)
+    {scratch}
+    for a in range(0, n_runs, tile):
+        b = min(a + tile, n_runs)
+        for k in range(b - a):
+            d = runs.entry[a + k] - 1
+            {gather}
+        for c in range(status.size):
+            if status[c] != 0:
+                continue
+            p = Params({params})
+            for k in range(b - a):
+                found = bracket(Row({near}), p)
+                {store}
+            m = screen(runs, a, b, levels, who, at, flags)
+            if m < 0:
+                status[c] = 1
+                continue
+            unbook(market, runs, m, who, sums[c], daily[c])
+            n_redo = 0
+            while m > 0:
+                m, n_redo = play(market, runs, m, who, at, levels, sums[c], daily[c], 1.0, redo, n_redo)
+                for k in range(m):
+                    d = at[k] - 1
+                    found = bracket(Row({far}), p)
+                    {store}
+            if n_redo > 0:
+                # Taken out again trade by trade, up to the one the engine must fill, and played by it from the start.
+                for k in range(n_redo):
+                    who[k], at[k] = redo[k], runs.entry[redo[k]]
+                m = n_redo
+                while m > 0:
+                    for k in range(m):
+                        d = at[k] - 1
+                        found = bracket(Row({far}), p)
+                        {store}
+                    m, _ = play(market, runs, m, who, at, levels, sums[c], daily[c], -1.0, redo, 0)
+            for k in range(n_redo):
+                r = redo[k]
+                for d in range(runs.first[r] - 1, min(runs.end[r], n - 1) + 1):
+                    found = bracket(Row({far}), p)
+                    {store_engine}
+                next_first = runs.first[r + 1] if r + 1 < n_runs else n
+                if not play_by_engine(engine, market, runs.first[r], runs.end[r], next_first, sums[c], daily[c]):
+                    status[c] = 1
+    r = 0
+    while r < n_runs:
+        if runs.is_hard[r] == 0:
+            r += 1
+            continue
+        # Runs that meet in a bar that may leave an order unfilled are played together.
+        last = r
+        while last + 1 < n_runs and runs.is_hard[last + 1] != 0 and runs.first[last + 1] == runs.end[last]:
+            last += 1
+        next_first = runs.first[last + 1] if last + 1 < n_runs else n
+        for c in range(status.size):
+            if status[c] == 0:
+                p = Params({params})
+                is_limit = False
+                for d in range(runs.first[r] - 1, min(runs.end[last], n - 1) + 1):
+                    found = bracket(Row({far}), p)
+                    {store_engine}
+                if not play_by_engine(engine, market, runs.first[r], runs.end[last], next_first, sums[c], daily[c]):
+                    status[c] = 1
+        r = last + 1
+"""
+
+
+def compiled_parts(strategy: Strategy) -> tuple[Any, Any]:  # Any: numba dispatchers have no static type
+    """Return the compiled (sides, sweep) of a strategy."""
+    return _compiled(strategy.decide, strategy.bracket, strategy.row, strategy.params)
+
+
+@cache
+def _compiled(decide: Any, bracket: Any, row: Any, params: Any) -> tuple[Any, Any]:
+    names: tuple[str, ...] = row._fields
+    read = fields_read(bracket, 0)
+    used = [name for name in names if read is None or name in read]
+    hints = get_type_hints(params)
+    arguments = "".join(f"f_{name}, " for name in names)
+
+    def row_of(prefix: str, index: str) -> str:
+        return ", ".join(f"{prefix}_{name}[{index}]" if name in used else "math.nan" for name in names)
+
+    levels = ("stop", "target", "trail", "break_even", "limit", "max_bars")
+    text = _PLAY.format(
+        arguments=arguments,
+        scratch="; ".join(f"g_{name} = np.empty(tile)" for name in used) or "pass",
+        gather="; ".join(f"g_{name}[k] = f_{name}[d]" for name in used) or "pass",
+        params=", ".join(
+            f"int(params[c, {i}])" if hints[name] is int else f"params[c, {i}]" for i, name in enumerate(hints)
+        ),
+        near=row_of("g", "k"),
+        far=row_of("f", "d"),
+        store="; ".join(f"levels[{i}, k] = found.{name}" for i, name in enumerate(levels)),
+        store_engine="; ".join(f"engine.market.bracket[{i}, d] = found.{name}" for i, name in enumerate(levels)),
+    )
+    scope = {
+        "np": np,
+        "math": math,
+        "Bar": Bar,
+        "Row": row,
+        "Params": params,
+        "decide": decide,
+        "bracket": bracket,
+        "tile": TILE_RUNS,
+        "screen": screen,
+        "unbook": unbook,
+        "play": play,
+        "play_by_engine": play_by_engine,
+    }
+    sides = _DECIDE.format(
+        arguments=arguments,
+        defined=" and ".join(f"f_{name}[t] == f_{name}[t]" for name in names) or "True",
+        row=", ".join(f"f_{name}[t]" for name in names),
+    )
+    return (
+        kernel_from_source(sides, name="sides", like=decide, scope=scope),
+        kernel_from_source(text, name="sweep", like=decide, scope=scope),
+    )
+
+
+def combinations_of(strategy: Strategy, grid: dict[str, Sequence[float]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the valid combinations of a grid, the last parameter fastest; parameters not named take their defaults."""
+    names = list(grid)
+    for index in np.ndindex(*(len(grid[name]) for name in names)):
+        given = {name: grid[name][i] for name, i in zip(names, index, strict=True)}
+        try:
+            yield strategy.check_params(given)
+        except StrategyError:
+            continue
