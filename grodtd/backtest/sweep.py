@@ -31,6 +31,7 @@ from grodtd.backtest.sweep_kernel import (
     REALISED,
     SHARED,
     SUMS,
+    TERMS_DTYPE,
     TILE_RUNS,
     Engine,
     Runs,
@@ -277,9 +278,7 @@ def _for_each(work: Callable[[npt.NDArray[np.intp]], None], groups: list[npt.NDA
             raise
 
 
-def _groups(
-    strategy: Strategy, names: tuple[str, ...], params: FloatArray, threads: int
-) -> list[npt.NDArray[np.intp]]:
+def _groups(strategy: Strategy, names: tuple[str, ...], params: FloatArray, threads: int) -> list[npt.NDArray[np.intp]]:
     """Return the rows that share their signals, in the order of their features; pieces enough for every thread."""
     if not params.size:
         return []
@@ -403,9 +402,9 @@ class _Sweep:
     def _cash_needed_by_mark(self) -> FloatArray:
         """Return the most that an entry between two marks can cost."""
         m, bars = self.market, self.bars
-        qty = m.qty if m.notional <= 0 else m.notional / np.minimum(bars.close, bars.open)
-        dearest = 1.0 + float(m.worse.max()) + float(m.impact.max()) * math.sqrt(float(np.max(qty)))
-        cost = bars.open * dearest * qty * (1.0 + float(m.taker.max())) * 1.001
+        terms, (taker, _, worse, impact) = m.terms[0], m.costs.max(axis=0)
+        qty = terms["notional"] / np.minimum(bars.close, bars.open) if terms["notional"] > 0 else terms["qty"]
+        cost = bars.open * qty * (1.0 + worse + impact * math.sqrt(float(np.max(qty)))) * (1.0 + taker) * 1.001
         needed = np.zeros(m.mark_bar.size + 1)
         np.maximum.at(needed, m.mark_of, cost)
         return needed
@@ -479,33 +478,35 @@ def _sweep_market(market: Market, account: Account) -> SweepMarket:
     paid = np.empty(0)
     if market.funding is not None:
         paid = np.concatenate(([0.0], np.cumsum(bars.close * market.funding)))
+    terms = np.zeros(1, dtype=TERMS_DTYPE)
+    for name, value in {
+        "tick_num": tick.numerator,
+        "tick_den": tick.denominator,
+        "lot_num": lot.numerator,
+        "lot_den": lot.denominator,
+        "qty": qty,
+        "notional": notional,
+        "borrow_rate": account.costs.borrow_bps_hour * BPS if instrument.market == "spot" else 0.0,
+        "interval_us": bars.interval_s * US_PER_S,
+        "same_bar": SAME_BAR[account.rules.same_bar],
+        "cost_stride": varies_by_bar(account.costs),
+        "n_bars": len(bars),
+        "is_edge": account.rules.reentry == "edge",
+        "has_gate": market.gate is not None,
+        "has_funding": market.funding is not None,
+    }.items():
+        terms[name] = value
     return SweepMarket(
+        terms=terms,
         time=bars.time,
-        open=bars.open,
-        high=bars.high,
-        low=bars.low,
-        close=bars.close,
+        prices=np.column_stack((bars.open, bars.high, bars.low, bars.close)),
+        costs=np.column_stack((costs[TAKER], costs[MAKER], costs[HALF_SPREAD] + costs[SLIPPAGE], costs[IMPACT])),
         gate=np.empty(0, np.int8) if market.gate is None else np.ascontiguousarray(market.gate, np.int8),
-        taker=costs[TAKER].copy(),
-        maker=costs[MAKER].copy(),
-        worse=costs[HALF_SPREAD] + costs[SLIPPAGE],
-        impact=costs[IMPACT].copy(),
         silent=np.concatenate(([0], np.cumsum(bars.volume <= 0))).astype(np.int32),
         is_thin=(bars.volume * share < 3 * largest).astype(np.uint8) if share else np.zeros(len(bars), np.uint8),
         mark_of=np.searchsorted(mark_bar, np.arange(len(bars)), side="left").astype(np.int32),
         mark_bar=mark_bar,
         paid=paid,
-        cost_stride=int(varies_by_bar(account.costs)),
-        tick_num=float(tick.numerator),
-        tick_den=float(tick.denominator),
-        qty=qty,
-        notional=notional,
-        lot_num=float(lot.numerator),
-        lot_den=float(lot.denominator),
-        same_bar=SAME_BAR[account.rules.same_bar],
-        is_edge=account.rules.reentry == "edge",
-        borrow_rate=account.costs.borrow_bps_hour * BPS if instrument.market == "spot" else 0.0,
-        interval_us=bars.interval_s * US_PER_S,
     )
 
 
@@ -550,7 +551,7 @@ def sides(time, open_, high, low, close, volume, {arguments}first, end, params, 
 
 _PLAY = """
 def sweep(market, runs, engine, {arguments}params, sums, daily, status):
-    n_runs, n = runs.entry.size, market.open.size
+    n_runs, n = runs.entry.size, market.time.size
     levels = np.empty((6, tile))
     who, at, redo = np.empty(tile, np.int64), np.empty(tile, np.int64), np.empty(tile, np.int64)
     flags = np.empty(tile, np.uint8)
