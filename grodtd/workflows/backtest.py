@@ -20,7 +20,7 @@ from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config, RegimeSettings
 from grodtd.domain.bars import US_PER_S, Bars, FloatArray, SideArray, utc
 from grodtd.domain.errors import ConfigError, DataError
-from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, Sizing
+from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, SameBar, Sizing
 from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.execution.fills import Leg
@@ -33,6 +33,7 @@ from grodtd.workflows.strategies import resolve_strategy
 T = TypeVar("T")
 
 SCENARIO_METRICS: Final = ("total", "sharpe", "max_drawdown", "net_pnl", "trade_count", "win_rate", "profit_factor")
+SCENARIOS: Final = ("costs x0.5", "costs x2", "pessimistic", "optimistic")
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
 _COVERAGE_MIN: Final = 0.99
@@ -118,8 +119,10 @@ class Completed:
     Attributes
     ----------
     scenarios : mapping of str to mapping of str to Metric
-        The metrics of `SCENARIO_METRICS` at 0.5 and 2 times the costs, and at the optimistic end: whenever a bar
-        touched stop and target, the target first. The result itself is the pessimistic end.
+        The metrics of `SCENARIO_METRICS` at 0.5 and 2 times the costs ("costs x0.5", "costs x2"), and at both ends of
+        what bars leave open: whenever a bar touched stop and target, the stop first ("pessimistic") or the target first
+        ("optimistic"). By default, and with drilldown, the result itself is the pessimistic end. Where drilldown
+        leaves a trade ambiguous, the optimistic end does without the finer bars, and is wider than need be.
     """
 
     result: RunResult
@@ -274,15 +277,19 @@ def _hash(values: FloatArray | None) -> str:
 
 
 def _scenarios(decided: Leg, account: Account, result: RunResult) -> dict[str, dict[str, Metric]]:
-    """Return the headline at other costs and at the optimistic end of what bars leave open, run side by side."""
+    """Return the headline at other costs and at both ends of what bars leave open, run side by side."""
     accounts = {f"costs x{factor:g}": replace(account, costs=account.costs.scaled(factor)) for factor in (0.5, 2.0)}
+    chosen = account.rules.same_bar
+    ends: dict[str, SameBar] = {"pessimistic": "stop_first", "optimistic": "target_first"}
+    # Drilldown knows more than both rules, and takes the stop where it does not know.
+    own = "pessimistic" if chosen == "drilldown" else next((end for end in ends if ends[end] == chosen), "")
     is_open = bool(result.trades.ambiguous.any())
-    if is_open:
-        accounts["optimistic"] = replace(account, rules=replace(account.rules, same_bar="target_first"))
+    others = [end for end in ends if is_open and end != own]
+    accounts |= {end: replace(account, rules=replace(account.rules, same_bar=ends[end])) for end in others}
     with ThreadPoolExecutor() as pool:  # the fill engine holds no lock
         results = dict(zip(accounts, pool.map(lambda a: fill(decided, a), accounts.values()), strict=True))
-    found = {name: scenario_metrics(r) for name, r in results.items()}
-    return found if is_open else {**found, "optimistic": scenario_metrics(result)}
+    results |= {end: result for end in ends if end not in results}
+    return {name: scenario_metrics(results[name]) for name in SCENARIOS}
 
 
 def scenario_metrics(result: RunResult) -> dict[str, Metric]:
@@ -396,7 +403,13 @@ def save(database_url: str, completed: Completed) -> str:
         If the database cannot be reached or written; nothing is stored then.
     """
     store = RunStore(database_url)
-    return store.save(completed.manifest, completed.metrics, completed.result, created_at=datetime.now(UTC))
+    return store.save(
+        completed.manifest,
+        completed.metrics,
+        completed.result,
+        created_at=datetime.now(UTC),
+        scenarios=completed.scenarios,
+    )
 
 
 @dataclass(frozen=True)
