@@ -133,7 +133,7 @@ class Completed:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the numbers; see `warnings_of`."""
-        return tuple(warnings_of(self.result, self.metrics))
+        return self.manifest.warnings
 
 
 def account_for(request: Request, config: Config, name: str = "") -> Account:
@@ -263,7 +263,7 @@ def run(
     scenarios = _scenarios(decided, account, result)
     settings = {
         **(made_from or {}),
-        "warnings": warnings_of(result, metrics),
+        "warnings": warnings_of(result, metrics, market.funding),
         "gating": gating.as_dict(),
         "fine": market.fine.timeframe if market.fine else "",
         "funding_hash": _hash(market.funding),
@@ -327,13 +327,13 @@ def _manifest(
     )
 
 
-def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
+def warnings_of(result: RunResult, metrics: Mapping[str, Metric], funding: FloatArray | None = None) -> list[str]:
     """Return the codes of everything that makes the numbers less than they seem.
 
-    ``borrow_not_modelled`` (spot shorts paid no borrow), ``funding_not_modelled`` (no funding stored for a perpetual),
-    ``no_increments`` (instrument not listed: no tick, lot or
-    smallest order), ``ruin`` or ``min_notional`` (trading stopped before the data did), ``ambiguous_share`` (over
-    1 % of trades hinge on the order of events inside a bar), ``coverage`` (over 1 % of bars are missing).
+    ``borrow_not_modelled`` (spot shorts paid no borrow), ``funding_not_modelled`` (a perpetual without a funding rate
+    in these bars), ``no_increments`` (instrument not listed: no tick, lot or smallest order), ``ruin`` or
+    ``min_notional`` (trading stopped before the data did), ``ambiguous_share`` (unreliable: over 1 % of trades hinge on
+    the order of events inside a bar), ``coverage`` (over 1 % of bars are missing).
     """
     found = []
     instrument = result.account.instrument
@@ -344,7 +344,8 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
         found.append("no_increments")
     if result.stopped is not None:
         found.append(result.stopped[1])
-    has_funding = bool(result.ledger.funding.any())
+    # Not what was paid: a run that is flat at every settlement pays nothing and lacks nothing.
+    has_funding = funding is not None and bool(funding.any())
     if instrument.market == "perpetual" and len(result.trades) and not has_funding:
         found.append("funding_not_modelled")
     share, coverage = metrics["ambiguous_share"].value, metrics["coverage"].value

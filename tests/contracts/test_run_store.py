@@ -213,7 +213,7 @@ def test_a_run_of_an_older_schema_loads_without_scenarios(store: RunStore, engin
     store.migrate()
     stored = store.get(run_id)
     assert (stored.scenarios, stored.metrics, stored.manifest) == ({}, METRICS, manifest)
-    assert stored.warnings == ["borrow_not_modelled"]
+    assert stored.manifest.warnings == ("borrow_not_modelled",)
 
 
 def test_undefined_is_null_in_the_database_never_nan(store: RunStore, engine: sa.Engine) -> None:

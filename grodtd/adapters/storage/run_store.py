@@ -78,12 +78,6 @@ class StoredRun:
     n_trades: int
     scenarios: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
 
-    @property
-    def warnings(self) -> list[str]:
-        """Codes of what makes the numbers less than they seem, as the manifest keeps them."""
-        found = self.manifest.settings.get("warnings")
-        return [str(code) for code in found] if isinstance(found, list) else []
-
 
 class RunStore:
     """The run database. Every method raises `StorageError` if it cannot be reached, read or written.

@@ -122,7 +122,7 @@ def show(
                 "metrics": {name: metric.value for name, metric in found.metrics.items()},
                 "metric_details": {name: metric_json(metric) for name, metric in found.metrics.items()},
                 **scenarios_json(found.scenarios),
-                "warnings": found.warnings,
+                "warnings": list(found.manifest.warnings),
                 "manifest": manifest,
             }
         )
@@ -140,7 +140,7 @@ def show(
     show_scenarios(console, found.metrics, found.scenarios)
     if found.stopped:
         console.print(f"trading stopped for good at bar {found.stopped[0]:,}: {found.stopped[1]}")
-    show_warnings(console, found.warnings)
+    show_warnings(console, found.manifest.warnings)
     console.print_json(data=manifest)
 
 
