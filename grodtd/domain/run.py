@@ -349,6 +349,12 @@ class Manifest:
     result_hash: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Codes of what makes the numbers less than they seem."""
+        found = self.settings.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
+
     def as_dict(self) -> dict[str, object]:
         """Return the manifest as a plain dictionary that json can write."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

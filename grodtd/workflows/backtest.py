@@ -20,7 +20,7 @@ from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config, RegimeSettings
 from grodtd.domain.bars import US_PER_S, Bars, FloatArray, SideArray, utc
 from grodtd.domain.errors import ConfigError, DataError
-from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, Sizing
+from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, SameBar, Sizing
 from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
 from grodtd.execution.fills import Leg
@@ -33,6 +33,7 @@ from grodtd.workflows.strategies import resolve_strategy
 T = TypeVar("T")
 
 SCENARIO_METRICS: Final = ("total", "sharpe", "max_drawdown", "net_pnl", "trade_count", "win_rate", "profit_factor")
+SCENARIOS: Final = ("costs x0.5", "costs x2", "pessimistic", "optimistic")
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
 _COVERAGE_MIN: Final = 0.99
@@ -118,8 +119,10 @@ class Completed:
     Attributes
     ----------
     scenarios : mapping of str to mapping of str to Metric
-        The metrics of `SCENARIO_METRICS` at 0.5 and 2 times the costs, and at the optimistic end: whenever a bar
-        touched stop and target, the target first. The result itself is the pessimistic end.
+        The metrics of `SCENARIO_METRICS` at 0.5 and 2 times the costs ("costs x0.5", "costs x2"), and at both ends of
+        what bars leave open: whenever a bar touched stop and target, the stop first ("pessimistic") or the target first
+        ("optimistic"). By default, and with drilldown, the result itself is the pessimistic end. Where drilldown
+        leaves a trade ambiguous, the optimistic end does without the finer bars, and is wider than need be.
     """
 
     result: RunResult
@@ -130,7 +133,7 @@ class Completed:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the numbers; see `warnings_of`."""
-        return tuple(warnings_of(self.result, self.metrics))
+        return self.manifest.warnings
 
 
 def account_for(request: Request, config: Config, name: str = "") -> Account:
@@ -260,7 +263,7 @@ def run(
     scenarios = _scenarios(decided, account, result)
     settings = {
         **(made_from or {}),
-        "warnings": warnings_of(result, metrics),
+        "warnings": warnings_of(result, metrics, market.funding),
         "gating": gating.as_dict(),
         "fine": market.fine.timeframe if market.fine else "",
         "funding_hash": _hash(market.funding),
@@ -274,15 +277,19 @@ def _hash(values: FloatArray | None) -> str:
 
 
 def _scenarios(decided: Leg, account: Account, result: RunResult) -> dict[str, dict[str, Metric]]:
-    """Return the headline at other costs and at the optimistic end of what bars leave open, run side by side."""
+    """Return the headline at other costs and at both ends of what bars leave open, run side by side."""
     accounts = {f"costs x{factor:g}": replace(account, costs=account.costs.scaled(factor)) for factor in (0.5, 2.0)}
+    chosen = account.rules.same_bar
+    ends: dict[str, SameBar] = {"pessimistic": "stop_first", "optimistic": "target_first"}
+    # Drilldown knows more than both rules, and takes the stop where it does not know.
+    own = "pessimistic" if chosen == "drilldown" else next((end for end in ends if ends[end] == chosen), "")
     is_open = bool(result.trades.ambiguous.any())
-    if is_open:
-        accounts["optimistic"] = replace(account, rules=replace(account.rules, same_bar="target_first"))
+    others = [end for end in ends if is_open and end != own]
+    accounts |= {end: replace(account, rules=replace(account.rules, same_bar=ends[end])) for end in others}
     with ThreadPoolExecutor() as pool:  # the fill engine holds no lock
         results = dict(zip(accounts, pool.map(lambda a: fill(decided, a), accounts.values()), strict=True))
-    found = {name: scenario_metrics(r) for name, r in results.items()}
-    return found if is_open else {**found, "optimistic": scenario_metrics(result)}
+    results |= {end: result for end in ends if end not in results}
+    return {name: scenario_metrics(results[name]) for name in SCENARIOS}
 
 
 def scenario_metrics(result: RunResult) -> dict[str, Metric]:
@@ -320,13 +327,13 @@ def _manifest(
     )
 
 
-def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
+def warnings_of(result: RunResult, metrics: Mapping[str, Metric], funding: FloatArray | None = None) -> list[str]:
     """Return the codes of everything that makes the numbers less than they seem.
 
-    ``borrow_not_modelled`` (spot shorts paid no borrow), ``funding_not_modelled`` (no funding stored for a perpetual),
-    ``no_increments`` (instrument not listed: no tick, lot or
-    smallest order), ``ruin`` or ``min_notional`` (trading stopped before the data did), ``ambiguous_share`` (over
-    1 % of trades hinge on the order of events inside a bar), ``coverage`` (over 1 % of bars are missing).
+    ``borrow_not_modelled`` (spot shorts paid no borrow), ``funding_not_modelled`` (a perpetual without a funding rate
+    in these bars), ``no_increments`` (instrument not listed: no tick, lot or smallest order), ``ruin`` or
+    ``min_notional`` (trading stopped before the data did), ``ambiguous_share`` (unreliable: over 1 % of trades hinge on
+    the order of events inside a bar), ``coverage`` (over 1 % of bars are missing).
     """
     found = []
     instrument = result.account.instrument
@@ -337,7 +344,8 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric]) -> list[str]:
         found.append("no_increments")
     if result.stopped is not None:
         found.append(result.stopped[1])
-    has_funding = bool(result.ledger.funding.any())
+    # Not what was paid: a run that is flat at every settlement pays nothing and lacks nothing.
+    has_funding = funding is not None and bool(funding.any())
     if instrument.market == "perpetual" and len(result.trades) and not has_funding:
         found.append("funding_not_modelled")
     share, coverage = metrics["ambiguous_share"].value, metrics["coverage"].value
@@ -396,7 +404,13 @@ def save(database_url: str, completed: Completed) -> str:
         If the database cannot be reached or written; nothing is stored then.
     """
     store = RunStore(database_url)
-    return store.save(completed.manifest, completed.metrics, completed.result, created_at=datetime.now(UTC))
+    return store.save(
+        completed.manifest,
+        completed.metrics,
+        completed.result,
+        created_at=datetime.now(UTC),
+        scenarios=completed.scenarios,
+    )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def write_report(path: Path, completed: Completed) -> Path:
         metric_info=METRICS,
         manifest=manifest,
         warnings=completed.warnings,
+        scenarios=completed.scenarios,
         monthly=monthly_returns(result),
         benchmark=buy_and_hold(result.bars, result.account.initial_capital),
         generated_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -172,8 +172,8 @@ def export_run(database_url: str, run: str, folder: Path, file_format: str = "pa
     folder : path
         Made if absent.
     file_format : {"parquet", "csv", "json"}
-        Of trades and equity; manifest and metrics are always JSON. Times are UTC; what is undefined is null, empty
-        in csv.
+        Of trades and equity; manifest, metrics and scenarios are always JSON. Times are UTC; what is undefined is null,
+        empty in csv.
 
     Returns
     -------
@@ -195,6 +195,7 @@ def export_run(database_url: str, run: str, folder: Path, file_format: str = "pa
     documents = {
         "manifest": stored.manifest.as_dict(),
         "metrics": {k: metric_json(m) for k, m in stored.metrics.items()},
+        "scenarios": {s: {k: metric_json(m) for k, m in found.items()} for s, found in stored.scenarios.items()},
     }
     frames = {"trades": _with_pnl(store.trades(stored.run_id)), "equity": store.equity(stored.run_id)}
     try:

@@ -37,6 +37,10 @@ METRICS = {
     "cagr": Metric(0.5, extrapolated=True, note="short"),
     "sortino": Metric(None, Reason.NO_LOSSES),
 }
+SCENARIOS = {
+    "costs x2": {"total": Metric(-0.0), "sharpe": Metric(None, Reason.ZERO_VARIANCE)},
+    "optimistic": {"total": Metric(0.1 + 0.2, low_sample=True), "sharpe": Metric(1e-320, extrapolated=True, note="n")},
+}
 
 
 def finished(seed: int = 5, n: int = 2_000) -> tuple[Manifest, RunResult]:
@@ -180,6 +184,36 @@ def test_every_finite_float_survives(store: RunStore, values: list[float]) -> No
 def with_metrics(metrics: dict[str, Metric]) -> tuple[Manifest, dict[str, Metric], RunResult]:
     manifest, result = finished(n=50)
     return manifest, metrics, result
+
+
+def test_scenarios_come_back_to_the_bit_in_their_order(store: RunStore, engine: sa.Engine) -> None:
+    manifest, result = finished(n=50)
+    run_id = store.save(manifest, METRICS, result, created_at=NOW, scenarios=SCENARIOS)
+    found = store.get(run_id).scenarios
+    assert found == SCENARIOS
+    assert [list(found), list(found["costs x2"])] == [["costs x2", "optimistic"], ["total", "sharpe"]]
+    zero = found["costs x2"]["total"].value
+    assert zero is not None
+    assert bits(zero) == bits(-0.0)
+    assert store.get(run_id).manifest == manifest  # the manifest makes them again, it does not hold them
+    assert store.get(store.save(manifest, METRICS, result, created_at=NOW)).scenarios == {}
+    with engine.begin() as connection:
+        connection.exec_driver_sql('update runs set scenarios = \'{"later": {"total": {"value": 1}}}\'')
+    with pytest.raises(StorageError, match="metric total of run .* cannot be read: .*reason.*; update grodt"):
+        store.get(run_id)
+
+
+def test_a_run_of_an_older_schema_loads_without_scenarios(store: RunStore, engine: sa.Engine) -> None:
+    manifest, result = finished(n=50)
+    run_id = store.save(manifest, METRICS, result, created_at=NOW, scenarios=SCENARIOS)
+    with engine.begin() as connection:
+        downgrade(connection, "0002")
+    with engine.connect() as connection:
+        assert "scenarios" not in {column["name"] for column in sa.inspect(connection).get_columns("runs")}
+    store.migrate()
+    stored = store.get(run_id)
+    assert (stored.scenarios, stored.metrics, stored.manifest) == ({}, METRICS, manifest)
+    assert stored.manifest.warnings == ("borrow_not_modelled",)
 
 
 def test_undefined_is_null_in_the_database_never_nan(store: RunStore, engine: sa.Engine) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import grodtd as gd
+from grodtd.adapters.market_data.resample import resample
 from grodtd.domain.errors import ConfigError, DataError
 from grodtd.domain.kernel import JIT_DISABLED
 
@@ -62,6 +63,41 @@ def test_importing_the_package_of_that_name_leaves_the_function() -> None:
     assert "grodtd.backtest" in sys.modules
     assert callable(gd.backtest)
     assert gd.backtest is not run_backtest
+
+
+def test_funding_that_is_known_but_never_due_is_no_warning() -> None:
+    bars = gd.synthetic("G1", 2_000)
+    perpetual = gd.Instrument("synthetic", "G1", market="perpetual")
+    # The only settlement is in the first bar, long before the indicators are warm.
+    rate = np.zeros(len(bars))
+    rate[0] = 1e-4
+    missing, known = (
+        gd.backtest(bars, "s1_trend", instrument=perpetual, funding=funding, regimes=()) for funding in (None, rate)
+    )
+    assert len(known.trades) > 0
+    assert known.run.ledger.totals()["funding"] == 0
+    assert "funding_not_modelled" in missing.warnings
+    assert "funding_not_modelled" not in known.warnings
+
+
+def test_a_run_with_drilldown_is_its_own_pessimistic_end() -> None:
+    minutes = gd.synthetic("G1", 10_000)
+    found, without = (
+        gd.backtest(
+            resample(minutes, "5m"),
+            "s1_trend",
+            {"stop_atr": 0.2},
+            sizing=gd.Sizing("fraction", fraction=0.01),
+            regimes=(),
+            fine=fine,
+        )
+        for fine in (minutes, None)
+    )
+    # What the minutes leave open, and what they decide: both occur.
+    assert 0 < found.run.trades.ambiguous.mean() < without.run.trades.ambiguous.mean()
+    ends = {end: found.completed.scenarios[end]["net_pnl"].value for end in ("pessimistic", "optimistic")}
+    assert ends["pessimistic"] == found["net_pnl"]
+    assert ends["optimistic"] == without.completed.scenarios["optimistic"]["net_pnl"].value
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

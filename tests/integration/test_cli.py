@@ -65,6 +65,36 @@ def test_json_is_one_object_with_run_id_metrics_trades_and_manifest(home: Path) 
     assert net / 100_000 == pytest.approx(found["metrics"]["total"], rel=1e-9)
 
 
+# A stop and a target of a fraction of an ordinary bar: many bars touch both.
+AMBIGUOUS = ("--regime", "any", "--param", "stop_atr=0.2", "--sizing", "mode=fraction", "--sizing", "fraction=0.01")
+
+
+def test_scenarios_are_stored_and_bracket_what_bars_leave_open(home: Path) -> None:
+    pessimistic = run_json(home, *AMBIGUOUS)
+    assert pessimistic["metrics"]["ambiguous_share"] > 0.01
+    assert "ambiguous_share" in pessimistic["warnings"]
+    stored = json.loads(grodt("runs", "show", pessimistic["run_id"], "--json", home=home).stdout)
+    for name in ("scenarios", "scenario_details", "warnings"):
+        assert stored[name] == pessimistic[name]
+    assert list(stored["scenarios"]) == ["costs x0.5", "costs x2", "pessimistic", "optimistic"]
+    done = grodt("verify", pessimistic["run_id"], home=home)
+    assert done.returncode == 0, done.stdout
+
+    # Each end is what a run with that rule gives, whichever rule the run itself follows.
+    optimistic = run_json(home, *AMBIGUOUS, "--rule", "same_bar=target_first", "--no-store")
+    path = run_json(home, *AMBIGUOUS, "--rule", "same_bar=ohlc_path", "--no-store")
+    assert optimistic["metrics"]["net_pnl"] > pessimistic["metrics"]["net_pnl"]
+    for found in (pessimistic, optimistic, path):
+        for end, run in (("pessimistic", pessimistic), ("optimistic", optimistic)):
+            values = found["scenarios"][end]
+            assert values == {name: run["metrics"][name] for name in values}
+
+    # Costs of a scenario are those of a run with that scale.
+    doubled = run_json(home, *AMBIGUOUS, "--cost-scale", "2", "--no-store")
+    values = pessimistic["scenarios"]["costs x2"]
+    assert values == {name: doubled["metrics"][name] for name in values}
+
+
 def test_a_parameter_changes_the_result_and_the_manifest(home: Path) -> None:
     base, changed = run_json(home, "--no-store"), run_json(home, "--no-store", "--param", "ema_bars=21")
     assert base["run_id"] is None

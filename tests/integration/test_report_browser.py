@@ -43,6 +43,7 @@ def page(completed: Completed, file: Path, **changes: object) -> Path:
         "metric_info": METRICS,
         "manifest": completed.manifest,
         "warnings": completed.warnings,
+        "scenarios": completed.scenarios,
         "monthly": monthly_returns(result),
         "benchmark": buy_and_hold(result.bars, result.account.initial_capital),
         "generated_at": "2026-11-23 15:00 UTC",
@@ -130,6 +131,40 @@ def test_a_null_metric_shows_its_reason(completed: Completed, tmp_path: Path) ->
     metrics = {**completed.metrics, "sharpe": Metric(None, Reason.ZERO_VARIANCE)}
     text = page(completed, tmp_path / "r.html", metrics=metrics).read_text()
     assert "<code>zero_variance</code> the returns do not vary" in text
+
+
+def test_costs_and_ambiguous_bars_are_a_table(completed: Completed, tmp_path: Path) -> None:
+    def values(net: float, sharpe: Metric) -> dict[str, Metric]:
+        return {"net_pnl": Metric(net), "total": Metric(net / 100_000), "sharpe": sharpe}
+
+    scenarios = {
+        "costs x0.5": values(1_500.0, Metric(1.25)),
+        "costs x2": values(-99_000.0, Metric(None, Reason.RUIN)),
+        "pessimistic": values(-2_500.0, Metric(-0.5)),
+        "optimistic": values(3_500.0, Metric(2.5)),
+    }
+    metrics = {**completed.metrics, "net_pnl": Metric(500.0), "total": Metric(0.005), "sharpe": Metric(0.75)}
+    text = page(completed, tmp_path / "r.html", metrics=metrics, scenarios=scenarios, warnings=()).read_text()
+    table = text[text.index('<table class="scenarios">') :].partition("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
+    assert rows == [
+        ["The same decisions", "Net PnL", "Total return", "Sharpe"],
+        ["Half the costs", "1,500.00", "1.50%", "1.250"],
+        ["As modelled", "500.00", "0.50%", "0.750"],
+        ["Double the costs", "-99,000.00", "-99.00%", "– <code>ruin</code>"],
+        ["Ambiguous bars: stop first (pessimistic)", "-2,500.00", "-2.50%", "-0.500"],
+        ["Ambiguous bars: target first (optimistic)", "3,500.00", "3.50%", "2.500"],
+    ]
+    assert 'class="unreliable"' not in text
+    assert "Costs and ambiguous bars" not in page(completed, tmp_path / "r.html", scenarios={}).read_text()
+
+
+def test_more_than_one_per_cent_of_ambiguous_trades_is_a_red_line(completed: Completed, tmp_path: Path) -> None:
+    metrics = {**completed.metrics, "ambiguous_share": Metric(0.0234)}
+    text = page(completed, tmp_path / "r.html", metrics=metrics, warnings=("ambiguous_share",)).read_text()
+    line = re.search(r'<p class="unreliable"[^>]*>(.*?)</p>', text)
+    assert line is not None
+    assert line[1] == "Unreliable: 2.3% of trades are ambiguous, more than 1 %. Use drilldown with finer bars."
 
 
 def test_downsampling_keeps_the_extremes() -> None:

@@ -22,6 +22,10 @@ from grodtd.workflows import runs
 from grodtd.workflows.runs import default_database_url, export_run
 from tests.contracts.test_run_store import finished
 
+SCENARIOS = {
+    "costs x2": {"total": Metric(-0.125), "sharpe": Metric(None, Reason.ZERO_VARIANCE)},
+    "optimistic": {"total": Metric(0.375), "sharpe": Metric(2.0)},
+}
 AT = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 
 
@@ -47,8 +51,8 @@ class Stored:
             {"total": Metric(-0.5), "ulcer": Metric(0.2), "sharpe": Metric(None, Reason.ZERO_VARIANCE)},
         )
         self.ids = [
-            store.save(one, many, self.result, created_at=AT.replace(hour=15 + i))
-            for i, (one, many) in enumerate(zip(self.manifests, metrics, strict=True))
+            store.save(one, many, self.result, created_at=AT.replace(hour=15 + i), scenarios=scenarios)
+            for i, (one, many, scenarios) in enumerate(zip(self.manifests, metrics, (SCENARIOS, {}), strict=True))
         ]
 
     def grodt(self, *arguments: str, answer: str | None = None) -> Result:
@@ -103,6 +107,16 @@ def test_show_has_everything(stored: Stored) -> None:
     assert found["n_trades"] == len(stored.result.trades)
     assert found["counters"] == stored.result.counters
     assert found["metrics"] == {"total": 0.25, "ulcer": 0.01, "sharpe": 1.5}
+    assert found["scenarios"] == {
+        "costs x2": {"total": -0.125, "sharpe": None},
+        "optimistic": {"total": 0.375, "sharpe": 2.0},
+    }
+    assert found["scenario_details"]["costs x2"]["sharpe"] == {"value": None, "reason": "zero_variance"}
+    assert found["warnings"] == ["borrow_not_modelled"]
+    table = stored.text("show", "20261123T15")
+    for text in ("costs x2", "-12.50%", "optimistic", "37.50%", "paid no borrowing cost"):
+        assert text in table
+    assert stored.json("show", stored.ids[1])["scenarios"] == {}
     shown = stored.text("show", stored.ids[1])
     assert "the returns do not vary" in shown
     assert "b" * 64 in shown
@@ -118,6 +132,16 @@ def test_show_says_where_trading_stopped_and_copes_with_metrics_of_another_versi
     assert "bar 1,234: ruin" in shown
     assert "of_old" in shown
     assert "of_old" in stored.text("compare", run_id, stored.ids[0])
+
+
+def test_show_repeats_the_warnings_stored_with_the_run(stored: Stored) -> None:
+    settings = {"warnings": ["ambiguous_share", "of_old"]}
+    manifest = replace(stored.manifests[0], settings=settings, result_hash="d" * 64)
+    run_id = RunStore(default_database_url(stored.home)).save(manifest, {}, stored.result, created_at=AT)
+    assert stored.json("show", run_id)["warnings"] == ["ambiguous_share", "of_old"]
+    shown = stored.text("show", run_id)
+    assert "unreliable: over 1 % of trades" in shown
+    assert "of_old: see the version that stored this run" in shown
 
 
 def test_compare_says_what_differs(stored: Stored) -> None:
@@ -165,10 +189,11 @@ def test_export_writes_the_run_to_the_bit(stored: Stored, tmp_path: Path, file_f
     run_id = stored.ids[0]
     files = stored.json("export", run_id, str(tmp_path / "out"), "--format", file_format)["files"]
     folder = tmp_path / "out" / run_id
-    names = ["equity." + file_format, "manifest.json", "metrics.json", "trades." + file_format]
+    names = ["equity." + file_format, "manifest.json", "metrics.json", "scenarios.json", "trades." + file_format]
     assert files == [str(folder / name) for name in names]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [run_id]  # nothing temporary is left
     assert json.loads((folder / "manifest.json").read_text()) == stored.manifests[0].as_dict()
+    assert json.loads((folder / "scenarios.json").read_text())["optimistic"]["total"] == {"value": 0.375}
     assert json.loads((folder / "metrics.json").read_text())["sharpe"] == {"value": 1.5, "low_sample": True}
 
     read: dict[str, Callable[..., pl.DataFrame]] = {
@@ -213,8 +238,8 @@ def test_export_refuses_what_it_cannot_do_whole(
 
 
 def test_migrate_and_the_database_url(stored: Stored, tmp_path: Path) -> None:
-    assert stored.json("migrate") == {"revision": "0002"}
-    assert stored.text("migrate") == "schema 0002\n"
+    assert stored.json("migrate") == {"revision": "0003"}
+    assert stored.text("migrate") == "schema 0003\n"
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert stored.json("list", "--database-url", other) == []
     assert (tmp_path / "other.db").is_file()

@@ -28,6 +28,15 @@ HISTOGRAM_BINS: Final = 60
 _COST_BARS: Final = ("gross_pnl", "slippage_cost", "fees", "funding_cost", "borrow_cost", "net_pnl")
 _HERE: Final = Path(__file__).parent
 _GROUPS: Final = {"return": "Return", "risk": "Risk", "trades": "Trades", "costs": "Costs", "run": "The run"}
+# Rows of "Costs and ambiguous bars" by the key of the scenario; the empty key is the run itself.
+_SCENARIOS: Final = {
+    "costs x0.5": "Half the costs",
+    "": "As modelled",
+    "costs x2": "Double the costs",
+    "pessimistic": "Ambiguous bars: stop first (pessimistic)",
+    "optimistic": "Ambiguous bars: target first (optimistic)",
+}
+_SCENARIO_COLUMNS: Final = {"net_pnl": "Net PnL", "total": "Total return", "sharpe": "Sharpe"}
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _BANNERS: Final = {
@@ -37,7 +46,7 @@ _BANNERS: Final = {
     "borrow_not_modelled": "Short positions on a spot market paid no borrowing cost here: the real result is worse.",
     "funding_not_modelled": "No funding rates were stored for this perpetual: the real result differs.",
     "no_increments": "This instrument is not listed: no tick, lot or smallest order was applied.",
-    "ambiguous_share": "More than 1 % of trades hinge on what came first inside a bar. Use a lower timeframe.",
+    "ambiguous_share": "This run is unreliable: more than 1 % of trades hinge on what came first inside a bar.",
     "coverage": "More than 1 % of the bars are missing from the data.",
 }
 
@@ -67,6 +76,7 @@ def write_report(
     metric_info: Mapping[str, MetricDescription],
     manifest: Manifest,
     warnings: tuple[str, ...],
+    scenarios: Mapping[str, Mapping[str, Metric]],
     monthly: Mapping[tuple[int, int], float],
     benchmark: FloatArray,
     generated_at: str,
@@ -75,6 +85,8 @@ def write_report(
 
     Parameters
     ----------
+    scenarios : mapping of str to mapping of str to Metric
+        The headline at other costs and at both ends of ambiguous bars; empty: the table is left out.
     monthly : mapping of (year, month) to return
     benchmark : float64 array, shape (n_bars,)
         Buy-and-hold equity at each close.
@@ -96,6 +108,9 @@ def write_report(
         verdict=_verdict(result, metrics, manifest),
         banners=_banners(result, warnings),
         tiles=_tiles(metrics, metric_info),
+        scenarios=_scenario_rows(metrics, metric_info, scenarios),
+        scenario_columns=tuple(_SCENARIO_COLUMNS.values()),
+        unreliable=_unreliable(metrics, warnings),
         groups=_metric_groups(metrics, metric_info),
         years=_monthly_rows(monthly),
         months=_MONTHS,
@@ -161,6 +176,33 @@ def _tiles(metrics: Mapping[str, Metric], info: Mapping[str, MetricDescription])
         for name, label in wanted.items()
         if name in metrics
     ]
+
+
+def _scenario_rows(
+    metrics: Mapping[str, Metric],
+    info: Mapping[str, MetricDescription],
+    scenarios: Mapping[str, Mapping[str, Metric]],
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return (label, (value, reason) of each column); nothing without scenarios."""
+    columns = {"": metrics, **scenarios} if scenarios else {}
+    return [
+        (
+            label,
+            [
+                (metric.text(info[name].unit), "" if metric.reason is None else str(metric.reason))
+                for name, metric in ((name, columns[key][name]) for name in _SCENARIO_COLUMNS)
+            ],
+        )
+        for key, label in _SCENARIOS.items()
+        if key in columns
+    ]
+
+
+def _unreliable(metrics: Mapping[str, Metric], warnings: tuple[str, ...]) -> str:
+    if "ambiguous_share" not in warnings:
+        return ""
+    share = metrics["ambiguous_share"].value or 0.0
+    return f"Unreliable: {share:.1%} of trades are ambiguous, more than 1 %. Use drilldown with finer bars."
 
 
 def _metric_groups(

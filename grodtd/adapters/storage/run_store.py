@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,7 +64,10 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A stored run without its trades and equity; `counters` and `stopped` as in `RunResult`."""
+    """A stored run without its trades and equity; `counters` and `stopped` as in `RunResult`.
+
+    `scenarios` is empty for a run of a version that did not store them.
+    """
 
     run_id: str
     created_at: datetime
@@ -73,6 +76,7 @@ class StoredRun:
     counters: Mapping[str, int]
     stopped: tuple[int, str] | None
     n_trades: int
+    scenarios: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
 
 
 class RunStore:
@@ -100,7 +104,13 @@ class RunStore:
         return self._database.migrate()
 
     def save(
-        self, manifest: Manifest, metrics: Mapping[str, Metric], result: RunResult, *, created_at: datetime
+        self,
+        manifest: Manifest,
+        metrics: Mapping[str, Metric],
+        result: RunResult,
+        *,
+        created_at: datetime,
+        scenarios: Mapping[str, Mapping[str, Metric]] | None = None,
     ) -> str:
         """Store a run in one transaction and return its id.
 
@@ -113,6 +123,9 @@ class RunStore:
         result : RunResult
         created_at : datetime
             With a time zone.
+        scenarios : mapping of str to mapping of str to Metric, optional
+            The headline at other costs and at both ends of ambiguous bars; not part of the manifest, since running it
+            again gives them again.
 
         Returns
         -------
@@ -150,6 +163,10 @@ class RunStore:
             "counters": dict(result.counters),
             "stopped_bar": result.stopped[0] if result.stopped else None,
             "stopped_reason": result.stopped[1] if result.stopped else None,
+            "scenarios": {
+                scenario: {name: asdict(metric) for name, metric in found.items()}
+                for scenario, found in (scenarios or {}).items()
+            },
         }
         with self._database.transaction(is_write=True) as connection:
             run_id = _insert_run(connection, f"{at:%Y%m%dT%H%M%S}-{manifest.result_hash[:8]}", run)
@@ -257,6 +274,10 @@ class RunStore:
             counters=row.counters,
             stopped=None if row.stopped_bar is None else (row.stopped_bar, row.stopped_reason),
             n_trades=row.n_trades,
+            scenarios={
+                scenario: {name: _metric_of(run_id, name, stored) for name, stored in found.items()}
+                for scenario, found in row.scenarios.items()
+            },
         )
 
     def trades(self, run_id: str) -> pl.DataFrame:
@@ -414,16 +435,16 @@ def _metric_rows(run_id: str, metrics: Mapping[str, Metric]) -> list[dict[str, o
 
 
 def _metric(row: Row[Any]) -> Metric:  # Any: a row has no static type
+    stored = {f.name: getattr(row, f.name) for f in fields(Metric)}
+    return _metric_of(row.run_id, row.name, stored)
+
+
+def _metric_of(run_id: str, name: str, stored: Mapping[str, Any]) -> Metric:  # Any: read from a database
     try:
-        return Metric(
-            value=row.value,
-            reason=None if row.reason is None else Reason(row.reason),
-            low_sample=row.low_sample,
-            extrapolated=row.extrapolated,
-            note=row.note,
-        )
-    except ValueError as error:
-        raise StorageError(f"metric {row.name} of run {row.run_id} cannot be read: {error}; update grodt") from error
+        reason = stored["reason"]
+        return Metric(**{**stored, "reason": None if reason is None else Reason(reason)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"metric {name} of run {run_id} cannot be read: {error}; update grodt") from error
 
 
 def _trade_columns(result: RunResult) -> list[Sequence[object]]:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 # All revisions, oldest first; the last is the schema below. Known here so that the check at start needs no Alembic.
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 
 
 class _Untyped(UserDefinedType[float]):
@@ -75,6 +75,7 @@ RUNS: Final = Table(
     Column("counters", JSON, nullable=False),
     Column("stopped_bar", BigInteger),
     Column("stopped_reason", Text),
+    Column("scenarios", JSON, nullable=False, server_default=text("'{}'")),
 )
 
 MANIFESTS: Final = Table("manifests", METADATA, _run_id(), Column("manifest", JSON, nullable=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from grodtd.entrypoints.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from grodtd.domain.run import Metric
     from grodtd.workflows.backtest import Completed
 
 # What a trader looks at first; --all shows the rest.
@@ -45,7 +47,8 @@ WARNINGS = {
     "no_increments": "this symbol is not in configs/instruments.yaml: no tick, lot or smallest order was applied",
     "ruin": "the account was wiped out; nothing was traded after that",
     "min_notional": "the account became too small for the smallest order; nothing was traded after that",
-    "ambiguous_share": "over 1 % of trades hinge on what came first inside a bar; use a lower timeframe",
+    "ambiguous_share": "unreliable: over 1 % of trades hinge on what came first inside a bar; use drilldown with finer"
+    " bars (--rule same_bar=drilldown --fine TIMEFRAME)",
     "coverage": "over 1 % of the bars are missing; run `grodt data check`",
 }
 
@@ -214,48 +217,65 @@ def _value(text: str) -> float | int | str | bool:
 
 
 def _as_json(run_id: str | None, completed: Completed, report: Path | None) -> dict[str, object]:
-    from grodtd.domain.run import Metric
     from grodtd.workflows.api import trades_frame
-
-    def metric(m: Metric) -> dict[str, object]:
-        found: dict[str, object] = {"value": m.value}
-        if m.reason is not None:
-            found["reason"] = str(m.reason)
-        found |= {flag: True for flag in ("low_sample", "extrapolated") if getattr(m, flag)}
-        return found
+    from grodtd.workflows.runs import metric_json
 
     trades = trades_frame(completed.result)
     times = [name for name, kind in trades.schema.items() if kind.is_temporal()]
     return {
         "run_id": run_id,
         "metrics": {name: m.value for name, m in completed.metrics.items()},
-        "metric_details": {name: metric(m) for name, m in completed.metrics.items()},
+        "metric_details": {name: metric_json(m) for name, m in completed.metrics.items()},
         "trades": trades.with_columns([trades[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name in times]).to_dicts(),
         "counters": dict(completed.result.counters),
         "warnings": list(completed.warnings),
         "stopped": _stopped(completed),
-        "scenarios": {name: {m: v.value for m, v in found.items()} for name, found in completed.scenarios.items()},
+        **scenarios_json(completed.scenarios),
         "ledger": completed.result.ledger.totals(),
         "report": str(report) if report else None,
         "manifest": completed.manifest.as_dict(),
     }
 
 
-def _show_scenarios(console: Console, completed: Completed) -> None:
+def scenarios_json(scenarios: Mapping[str, Mapping[str, Metric]]) -> dict[str, object]:
+    """Return the two entries of scenarios in JSON: plain values, and values with their reasons."""
+    from grodtd.workflows.runs import metric_json
+
+    return {
+        "scenarios": {label: {k: m.value for k, m in found.items()} for label, found in scenarios.items()},
+        "scenario_details": {
+            label: {k: metric_json(m) for k, m in found.items()} for label, found in scenarios.items()
+        },
+    }
+
+
+def show_scenarios(
+    console: Console, metrics: Mapping[str, Metric], scenarios: Mapping[str, Mapping[str, Metric]]
+) -> None:
     """What the result would be at other costs, and between which ends it lies where bars leave the order open."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from grodtd.performance.summary import METRICS
-    from grodtd.workflows.backtest import SCENARIO_METRICS
 
-    table = Table(title="the same decisions otherwise", title_justify="left")
+    if not scenarios:  # a run of an older version
+        return
+    # Six columns fit into 80 characters only without lines between them.
+    table = Table(title="the same decisions otherwise", title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("")
-    columns = {"this result": completed.metrics, **completed.scenarios}
+    columns = {"this result": metrics, **scenarios}
     for label in columns:
         table.add_column(label, justify="right")
-    for name in SCENARIO_METRICS:
-        table.add_row(name, *(found[name].text(METRICS[name].unit) for found in columns.values()))
+    for name in dict.fromkeys(name for found in scenarios.values() for name in found):
+        unit = METRICS[name].unit if name in METRICS else "ratio"
+        table.add_row(name, *(found[name].text(unit) if name in found else "" for found in columns.values()))
     console.print(table)
+
+
+def show_warnings(console: Console, codes: Iterable[str]) -> None:
+    """What a reader must know before believing the numbers; a run of another version may have a code we do not know."""
+    for code in codes:
+        console.print(f"[bold yellow]{code}[/]: {WARNINGS.get(code, 'see the version that stored this run')}")
 
 
 def _stopped(completed: Completed) -> dict[str, str] | None:
@@ -293,12 +313,11 @@ def _show(run_id: str | None, completed: Completed, report: Path | None, all_met
     gating: Any = manifest.settings.get("gating")
     regimes = ", ".join(gating["regimes"]) + f" ({gating['on_exit']} on exit)" if gating else "any"
     console.print(f"enters in regimes: {regimes}")
-    _show_scenarios(console, completed)
+    show_scenarios(console, metrics, completed.scenarios)
     stopped = _stopped(completed)
     if stopped is not None:
         console.print(f"trading stopped on {stopped['at']} UTC", highlight=False)
-    for code in completed.warnings:
-        console.print(f"[bold yellow]{code}[/]: {WARNINGS[code]}")
+    show_warnings(console, completed.warnings)
     if run_id:
         console.print(f"run {run_id}", highlight=False)
     if report:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from grodtd.entrypoints.cli.backtest import scenarios_json, show_scenarios, show_warnings
 from grodtd.entrypoints.cli.common import (
     DEFAULT_HOME,
     DatabaseOption,
@@ -98,7 +99,7 @@ def list_stored(
 def show(
     run: RunArgument, home: HomeOption = DEFAULT_HOME, database: DatabaseOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show a stored run: every metric, and the manifest that makes it again.
+    """Show a stored run: every metric, other costs, ambiguous bars, warnings, and the manifest that makes it again.
 
     Examples:
 
@@ -120,6 +121,8 @@ def show(
                 "stopped": found.stopped,
                 "metrics": {name: metric.value for name, metric in found.metrics.items()},
                 "metric_details": {name: metric_json(metric) for name, metric in found.metrics.items()},
+                **scenarios_json(found.scenarios),
+                "warnings": list(found.manifest.warnings),
                 "manifest": manifest,
             }
         )
@@ -134,8 +137,10 @@ def show(
         table.add_row(_described(name), *_shown(metric, name))
     console = Console()
     console.print(table)
+    show_scenarios(console, found.metrics, found.scenarios)
     if found.stopped:
         console.print(f"trading stopped for good at bar {found.stopped[0]:,}: {found.stopped[1]}")
+    show_warnings(console, found.manifest.warnings)
     console.print_json(data=manifest)
 
 
@@ -231,7 +236,7 @@ def export(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run's manifest, metrics, trades and equity to files.
+    """Write a run's manifest, metrics, scenarios, trades and equity to files.
 
     Examples:
 
