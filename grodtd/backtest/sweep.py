@@ -16,7 +16,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, get_type_hints
 
@@ -30,54 +29,28 @@ from grodtd.backtest.sweep_kernel import (
     NEEDS_ENGINE,
     REALISED,
     SHARED,
-    SUMS,
     TERMS_DTYPE,
     TILE_RUNS,
     Engine,
     Runs,
     SweepMarket,
     build_runs,
-    count_runs,
     play,
     play_by_engine,
     screen,
     unbook,
 )
-from grodtd.domain.bars import COLUMNS, US_PER_S, Bar, Bars, FloatArray, SideArray, utc
-from grodtd.domain.errors import DataError, ExecutionError, StrategyError
+from grodtd.domain.bars import COLUMNS, US_PER_S, Bar, Bars, FloatArray, SideArray, daily_marks
+from grodtd.domain.errors import DataError, StrategyError
 from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, Indicator
 from grodtd.domain.kernel import kernel_from_source
 from grodtd.domain.market import BPS, Account, Step
 from grodtd.domain.run import RunResult
 from grodtd.domain.strategy import BRACKET_ROWS, Strategy, location
+from grodtd.domain.sweep import SUMS, SweepResult
 from grodtd.execution.costs import HALF_SPREAD, IMPACT, MAKER, SLIPPAGE, TAKER, cost_rows, varies_by_bar
 from grodtd.execution.fill_kernel import SAME_BAR
 from grodtd.execution.fills import Leg, engine_for, tradable_side
-from grodtd.performance import ratios, risk
-from grodtd.performance import trades as trade_statistics
-from grodtd.performance.returns import daily_equity, daily_marks, returns_periods_per_year
-from grodtd.performance.summary import RATIO_DAYS_MIN, TRADES_MIN
-
-# The columns of a sweep's table; each has the definition of the metric of that name (docs/metrics.md).
-COLUMN_NAMES: Final = (
-    "total",
-    "vol",
-    "sharpe",
-    "sortino",
-    "max_drawdown_daily",
-    "trade_count",
-    "win_rate",
-    "profit_factor",
-    "exposure",
-    "net_pnl",
-    "gross_pnl",
-    "fees",
-    "slippage_cost",
-    "funding_cost",
-    "borrow_cost",
-    "break_even_cost_bps",
-    "ambiguous_share",
-)
 
 # Indicators are kept while there is room for them: the working set of a sweep must not grow with its grid.
 _FEATURE_CACHE_BYTES: Final = 96 * 2**20
@@ -87,40 +60,12 @@ _CHUNK: Final = 256
 _SHORT_MOVE_MAX: Final = 1.9
 
 
-@dataclass(frozen=True, eq=False)
-class SweepTable:
-    """One row a combination.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Parameters.
-    params : float64 array, shape (n_combinations, n_parameters)
-    columns : mapping of str to float64 array, shape (n_combinations,)
-        `COLUMN_NAMES`; nan where undefined, by the rules of docs/metrics.md.
-    by_engine : bool array, shape (n_combinations,)
-        Those that the fill engine ran from start to end.
-    why_engine : str
-        Why all of them were; empty if they were not.
-    daily : float64 array, shape (n_combinations, n_marks), or None
-        Equity at the daily marks, where asked for.
-    """
-
-    names: tuple[str, ...]
-    params: FloatArray
-    columns: dict[str, FloatArray]
-    by_engine: npt.NDArray[np.bool_]
-    why_engine: str = ""
-    daily: FloatArray | None = None
-
-    def __len__(self) -> int:
-        return int(self.params.shape[0])
-
-
 def why_engine(market: Market, account: Account) -> str:
     """Return why combinations cannot share their trades under this account; empty if they can."""
     sizing, rules, limits, bars = account.sizing, account.rules, account.limits, market.bars
-    qty = sizing.qty if sizing.mode == "fixed_qty" else sizing.fraction * account.initial_capital / bars.high.max()
+    qty = (
+        sizing.qty if sizing.mode == "fixed_qty" else sizing.fraction * account.initial_capital / float(bars.high.max())
+    )
     reasons = {
         "trades depend on the money won before (set sizing.compound: false or mode: fixed_qty)": sizing.compound
         and sizing.mode != "fixed_qty",
@@ -131,8 +76,8 @@ def why_engine(market: Market, account: Account) -> str:
         "a session": bool(rules.session),
         "same_bar: drilldown": rules.same_bar == "drilldown",
         "limits of the account": limits != type(limits)(),
-        "orders that may be smaller than the venue takes": qty < 2 * (account.instrument.lot or 0)
-        or qty * bars.low.min() * 0.99 <= account.instrument.min_notional,
+        "orders that may be smaller than the venue takes": qty < 2 * float(account.instrument.lot or 0)
+        or qty * float(bars.low.min()) * 0.99 <= account.instrument.min_notional,
         "reentry: edge where a regime closes positions": rules.reentry == "edge"
         and market.gate is not None
         and bool((market.gate < 0).any()),
@@ -147,9 +92,8 @@ def run_sweep(
     account: Account,
     *,
     threads: int | None = None,
-    keep_daily: bool = False,
     on_progress: Callable[[int], None] | None = None,
-) -> SweepTable:
+) -> SweepResult:
     """Backtest every combination of parameters; rows come in the order of `combinations`.
 
     Parameters
@@ -161,8 +105,6 @@ def run_sweep(
     account : Account
     threads : int, optional
         Default: every processor this process may use.
-    keep_daily : bool
-        Keep the equity at the daily marks of every combination.
     on_progress : function (int) -> None, optional
         Called with the number of combinations just finished, from the thread that finished them.
 
@@ -171,36 +113,26 @@ def run_sweep(
     DataError, StrategyError, ExecutionError
         As `run_backtest`.
     """
-    params = np.array([tuple(map(float, c)) for c in combinations], dtype=np.float64)
     names: tuple[str, ...] = strategy.params._fields  # type: ignore[attr-defined]  # every NamedTuple class has it
-    params = params.reshape(len(combinations), len(names))
+    n, n_marks = len(combinations), daily_marks(market.bars)[0].size
+    params = np.array([tuple(map(float, c)) for c in combinations], dtype=np.float64).reshape(n, len(names))
     why = why_engine(market, account)
-    sweep = None if why else _Sweep(market, strategy, account, names, keep_daily)
-    _check_prices(market.bars)
-    columns = {name: np.full(len(combinations), np.nan) for name in COLUMN_NAMES}
-    by_engine = np.zeros(len(combinations), dtype=np.bool_)
-    n_marks = daily_marks(market.bars)[0].size
-    daily = np.empty((len(combinations), n_marks)) if keep_daily else None
+    found = SweepResult(
+        market.bars,
+        account.initial_capital,
+        names,
+        params,
+        sums=np.empty((n, len(SUMS))),
+        equity=np.empty((n, n_marks)),
+        final=np.empty(n),
+        by_engine=np.zeros(n, dtype=np.bool_),
+        why_engine=why,
+    )
 
     def by_itself(row: int) -> None:
-        result = run_backtest(market, strategy, combinations[row], account)
-        by_engine[row] = True
-        for name, value in sweep_columns(result).items():
-            columns[name][row] = value
-        if daily is not None:
-            daily[row] = daily_equity(result)[1]
-
-    def together(rows: npt.NDArray[np.intp]) -> None:
-        assert sweep is not None  # noqa: S101 for the type checker
-        found, equity, status = sweep.run(params[rows], combinations[int(rows[0])])
-        for name, values in found.items():
-            columns[name][rows] = values
-        if daily is not None:
-            daily[rows] = equity
-        for row in rows[status == NEEDS_ENGINE]:
-            by_itself(int(row))
-        if on_progress:
-            on_progress(int(rows.size))
+        single = as_sweep(run_backtest(market, strategy, combinations[row], account))
+        found.by_engine[row] = True
+        found.sums[row], found.equity[row], found.final[row] = single.sums[0], single.equity[0], single.final[0]
 
     def alone(rows: npt.NDArray[np.intp]) -> None:
         for row in rows:
@@ -209,57 +141,53 @@ def run_sweep(
                 on_progress(1)
 
     n_threads = threads or len(os.sched_getaffinity(0))
-    groups = [np.array([i]) for i in range(len(combinations))] if why else _groups(strategy, names, params, n_threads)
-    _for_each(alone if why else together, groups, n_threads)
-    return SweepTable(names, params, columns, by_engine, why, daily)
+    if why:
+        _for_each(alone, [np.array([row]) for row in range(n)], n_threads)
+        return found
+    sweep = _Sweep(market, strategy, account)
+
+    def together(rows: npt.NDArray[np.intp]) -> None:
+        found.sums[rows], found.equity[rows], found.final[rows], status = sweep.run(
+            params[rows], combinations[int(rows[0])]
+        )
+        for row in rows[status == NEEDS_ENGINE]:
+            by_itself(int(row))
+        if on_progress:
+            on_progress(int(rows.size))
+
+    _for_each(together, _groups(strategy, names, params, n_threads), n_threads)
+    return found
 
 
-def _check_prices(bars: Bars) -> None:
-    """Refuse what the engine would refuse at the bar it comes to (F10)."""
-    is_inside = (bars.low <= np.minimum(bars.open, bars.close)) & (bars.high >= np.maximum(bars.open, bars.close))
-    if not is_inside.all():
-        at = utc(bars.time[int(np.argmin(is_inside))])
-        raise ExecutionError(f"{bars.symbol}: a fill at {at} UTC refers to a price outside its bar")
-
-
-def sweep_columns(result: RunResult) -> dict[str, float]:
-    """Return the columns of a sweep's table for one backtest, computed by the functions behind the metrics."""
-    _, marks = daily_equity(result)
-    final = float(result.equity[-1])
-    trades = result.trades
-    n, pnl = len(trades), trades.pnl
-    enough = n >= TRADES_MIN / 3
-    notional = float(trades.notional.sum())
-    return {
-        **_of_daily(marks[None, :], np.array([final]), result.account.initial_capital, result.bars, row=0),
-        "trade_count": float(n),
-        "win_rate": trade_statistics.win_rate(pnl) if enough else math.nan,
-        "profit_factor": trade_statistics.profit_factor(pnl) if enough else math.nan,
-        "exposure": float(result.held.mean()),
-        "net_pnl": float(pnl.sum()),
-        "gross_pnl": float(trades.gross_pnl.sum()),
-        "fees": float(trades.fees.sum()),
-        "slippage_cost": float(trades.slippage.sum()),
-        "funding_cost": float(trades.funding.sum()),
-        "borrow_cost": float(trades.borrow.sum()),
-        "break_even_cost_bps": float(trades.gross_pnl.sum()) / notional / BPS if notional else math.nan,
-        "ambiguous_share": float(trades.ambiguous.mean()) if n else math.nan,
+def as_sweep(result: RunResult) -> SweepResult:
+    """Return one backtest as a sweep of one combination, without its parameters."""
+    trades, bars, capital = result.trades, result.bars, result.account.initial_capital
+    pnl = trades.pnl
+    sums = {
+        "trade_count": len(trades),
+        "wins": (pnl > 0).sum(),
+        "won": pnl[pnl > 0].sum(),
+        "lost": -pnl[pnl <= 0].sum(),
+        "gross_pnl": trades.gross_pnl.sum(),
+        "fees": trades.fees.sum(),
+        "slippage_cost": trades.slippage.sum(),
+        "funding_cost": trades.funding.sum(),
+        "borrow_cost": trades.borrow.sum(),
+        "held_bars": result.held.sum(),
+        "ambiguous": trades.ambiguous.sum(),
+        "notional": trades.notional.sum(),
     }
-
-
-def _of_daily(marks: FloatArray, final: FloatArray, capital: float, bars: Bars, row: int) -> dict[str, float]:
-    """Return the columns that come from daily equity, of one row of `marks`."""
-    equity, periods = marks[row], returns_periods_per_year(bars)
-    alive = equity[:-1] > 0
-    sample = equity[1:][alive] / equity[:-1][alive] - 1.0
-    enough = sample.size >= RATIO_DAYS_MIN / 3
-    return {
-        "total": float(final[row] / capital - 1.0),
-        "vol": ratios.volatility(sample, periods_per_year=periods) if enough else math.nan,
-        "sharpe": ratios.sharpe_ratio(sample, periods_per_year=periods) if enough else math.nan,
-        "sortino": ratios.sortino_ratio(sample, periods_per_year=periods) if enough else math.nan,
-        "max_drawdown_daily": risk.max_drawdown(np.concatenate(([capital], equity, [final[row]]))),
-    }
+    path = np.concatenate(([capital], result.equity))
+    return SweepResult(
+        bars,
+        capital,
+        (),
+        np.empty((1, 0)),
+        np.array([[float(sums[name]) for name in SUMS]]),
+        path[daily_marks(bars)[1]][None, :],
+        result.equity[-1:],
+        np.ones(1, dtype=np.bool_),
+    )
 
 
 def _for_each(work: Callable[[npt.NDArray[np.intp]], None], groups: list[npt.NDArray[np.intp]], threads: int) -> None:
@@ -296,45 +224,37 @@ def _groups(strategy: Strategy, names: tuple[str, ...], params: FloatArray, thre
 class _Sweep:
     """What all combinations of a sweep share."""
 
-    def __init__(
-        self, market: Market, strategy: Strategy, account: Account, names: tuple[str, ...], keep_daily: bool
-    ) -> None:
-        bars = market.bars
-        self.bars, self.strategy, self.account, self.names = bars, strategy, account, names
+    def __init__(self, market: Market, strategy: Strategy, account: Account) -> None:
+        self.bars, self.strategy, self.account = market.bars, strategy, account
         self.market = _sweep_market(market, account)
         self.gate = market.gate
-        self.keep_daily = keep_daily
         self._raw = market
         self._features: OrderedDict[Indicator, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
         self._local = threading.local()
         self._decide, self._play = compiled_parts(strategy)
-        self._segments = _segments(bars)
+        self._segments = _segments(market.bars)
         self._needed = self._cash_needed_by_mark()
 
     def run(
         self, params: FloatArray, first: tuple[Any, ...]
-    ) -> tuple[dict[str, FloatArray], FloatArray, npt.NDArray[np.int8]]:
-        """Return (columns, equity at the marks, status) of combinations that share the signals of `first`."""
+    ) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int8]]:
+        """Return (sums, equity at the marks, final equity, status) of combinations with the signals of `first`."""
         features = [self._feature(i) for i in self.strategy.indicators(first)]
         side = self._side(features, first)
         runs, base, base_daily, worst_short = self._runs(side)
-        n, n_marks = len(params), self.market.mark_bar.size
-        status = np.full(n, SHARED, dtype=np.int8)
-        equity = np.empty((n, n_marks))
-        final, sums = np.empty(n), np.empty((n, len(SUMS)))
-        if worst_short >= _SHORT_MOVE_MAX:
-            status[:] = NEEDS_ENGINE
+        n = len(params)
+        status = np.full(n, NEEDS_ENGINE if worst_short >= _SHORT_MOVE_MAX else SHARED, dtype=np.int8)
+        sums, equity, final = np.empty((n, len(SUMS))), np.empty((n, self.market.mark_bar.size)), np.empty(n)
         for at in range(0, n, _CHUNK):
             part = slice(at, min(at + _CHUNK, n))
-            size = part.stop - at
             sums[part] = base
-            daily = np.repeat(base_daily[None], size, axis=0)
+            daily = np.repeat(base_daily[None], part.stop - at, axis=0)
             self._play(self.market, runs, self._engine(side), *features, params[part], sums[part], daily, status[part])
             self._judge_cash(daily, status[part])
             path = self.account.initial_capital + np.cumsum(daily[:, EQUITY], axis=1)
             equity[part], final[part] = path[:, :-1], path[:, -1]
-        return self._columns(sums, equity, final), equity, status
+        return sums, equity, final, status
 
     def _feature(self, indicator: Indicator) -> FloatArray:
         with self._lock:
@@ -373,19 +293,18 @@ class _Sweep:
         return side
 
     def _runs(self, side: SideArray) -> tuple[Runs, FloatArray, FloatArray, float]:
-        n, count = side.size, count_runs(side)
-        runs = Runs(
-            *(np.empty(count, dtype=np.int64) for _ in range(3)),
-            np.empty(count, dtype=np.int8),
-            np.empty(count, dtype=np.uint8),
-            *(np.empty(count) for _ in range(3)),
-            np.empty(n),
-            np.empty(n),
-        )
+        room: Runs | None = getattr(self._local, "runs", None)
+        if room is None:
+            # For the worst case, a run a bar; what is never touched takes no memory.
+            n = side.size
+            first, entry, end = (np.empty(n, dtype=np.int64) for _ in range(3))
+            numbers = (np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n))
+            room = Runs(first, entry, end, np.empty(n, np.int8), np.empty(n, np.uint8), *numbers)
+            self._local.runs = room
         sums, daily = np.zeros(len(SUMS)), np.zeros((3, self.market.mark_bar.size + 1))
-        found, worst_short = build_runs(self.market, side, runs, sums, daily)
-        cut = {name: getattr(runs, name)[:found] for name in Runs._fields if name not in ("highest", "lowest")}
-        return runs._replace(**cut), sums, daily, worst_short
+        count, worst_short = build_runs(self.market, side, room, sums, daily)
+        used = {name: getattr(room, name)[:count] for name in Runs._fields if name not in ("highest", "lowest")}
+        return room._replace(**used), sums, daily, worst_short
 
     def _engine(self, side: SideArray) -> Engine:
         found: Engine | None = getattr(self._local, "engine", None)
@@ -415,60 +334,12 @@ class _Sweep:
         is_short = (before - daily[:, LOSSES] < self._needed) & (self._needed > 0)
         status[is_short.any(axis=1)] = NEEDS_ENGINE
 
-    def _columns(self, sums: FloatArray, equity: FloatArray, final: FloatArray) -> dict[str, FloatArray]:
-        capital = self.account.initial_capital
-        by = {name: sums[:, i] for i, name in enumerate(SUMS)}
-        n = by["trade_count"]
-        enough = n >= TRADES_MIN / 3
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = {
-                "win_rate": np.where(enough, by["wins"] / n, np.nan),
-                "profit_factor": np.where(enough & (by["lost"] > _nothing(by)), by["won"] / by["lost"], np.nan),
-                "break_even_cost_bps": np.where(n > 0, by["gross_pnl"] / by["notional"] / BPS, np.nan),
-                "ambiguous_share": np.where(n > 0, by["ambiguous"] / n, np.nan),
-            }
-        return {
-            **_of_daily_rows(equity, final, capital, self.bars),
-            **shares,
-            "exposure": by["held_bars"] / len(self.bars),
-            "net_pnl": by["won"] - by["lost"],
-            **{name: by[name] for name in COLUMN_NAMES if name in by},
-        }
-
-
-def _nothing(by: dict[str, FloatArray]) -> FloatArray:
-    """What is left of losses taken out again: the noise of sums of this size."""
-    return np.asarray(1e-12 * (by["won"] + by["notional"]))
-
-
-def _of_daily_rows(equity: FloatArray, final: FloatArray, capital: float, bars: Bars) -> dict[str, FloatArray]:
-    """The same numbers as `_of_daily`, for solvent rows at once."""
-    periods = returns_periods_per_year(bars)
-    sample = equity[:, 1:] / equity[:, :-1] - 1.0
-    n = sample.shape[1]
-    path = np.concatenate((np.full((len(equity), 1), capital), equity, final[:, None]), axis=1)
-    found = {
-        "total": final / capital - 1.0,
-        "max_drawdown_daily": np.min(path / np.maximum.accumulate(path, axis=1) - 1.0, axis=1),
-        **{name: np.full(len(equity), np.nan) for name in ("vol", "sharpe", "sortino")},
-    }
-    if n >= RATIO_DAYS_MIN / 3:
-        mean, deviation = sample.mean(axis=1), sample.std(axis=1, ddof=1)
-        downside = np.sqrt(np.mean(np.minimum(sample, 0.0) ** 2, axis=1))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = math.sqrt(periods)
-            found["vol"] = deviation * scale
-            found["sharpe"] = np.where(deviation < ratios.DEVIATION_FLOOR, np.nan, mean / deviation * scale)
-            found["sortino"] = np.where(downside < ratios.DEVIATION_FLOOR, np.nan, mean / downside * scale)
-    return found
-
 
 def _sweep_market(market: Market, account: Account) -> SweepMarket:
     bars, instrument, sizing = market.bars, account.instrument, account.sizing
     costs = cost_rows(bars, account.costs)
     tick, lot = Step.of(instrument.tick), Step.of(instrument.lot)
-    marks, point = daily_marks(bars)
-    mark_bar = point.astype(np.int64) - 1
+    mark_bar = daily_marks(bars)[1].astype(np.int64) - 1
     qty = sizing.qty
     if lot.numerator:
         qty = math.floor(qty * lot.denominator / lot.numerator * (1 + 1e-12)) * lot.numerator / lot.denominator

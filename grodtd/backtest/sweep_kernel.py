@@ -19,6 +19,7 @@ import numpy.typing as npt
 from grodtd.domain.bars import FloatArray, IntArray, SideArray
 from grodtd.domain.kernel import kernel
 from grodtd.domain.run import COUNTERS
+from grodtd.domain.sweep import SUMS
 from grodtd.execution.fill_kernel import (
     STOPPED,
     Books,
@@ -36,21 +37,6 @@ from grodtd.execution.fill_kernel import (
 Flags = npt.NDArray[np.uint8]
 SmallInts = npt.NDArray[np.int32]
 
-# Columns of the sums of a combination.
-SUMS: Final = (
-    "trade_count",
-    "wins",
-    "won",
-    "lost",
-    "gross_pnl",
-    "fees",
-    "slippage_cost",
-    "funding_cost",
-    "borrow_cost",
-    "held_bars",
-    "ambiguous",
-    "notional",
-)
 _COUNT, _WINS, _WON, _LOST, _GROSS, _FEES, _SLIPPAGE, _FUNDING, _BORROW, _HELD, _AMBIGUOUS, _NOTIONAL = range(len(SUMS))
 # Layers of the daily array: change of equity, result of trades closed, losses among them.
 EQUITY, REALISED, LOSSES = range(3)
@@ -70,7 +56,7 @@ OPEN, HIGH, LOW, CLOSE = range(4)
 TAKER, MAKER, WORSE, IMPACT = range(4)
 
 # What does not change from bar to bar. A record, because records travel between functions as one pointer, while each
-# array of a tuple has its references counted in every call; for the same reason small functions take arrays, not tuples.
+# array of a tuple has its references counted in every call. For that reason small functions take arrays, not tuples.
 TERMS_DTYPE: Final = np.dtype(
     [
         ("tick_num", np.float64),
@@ -267,16 +253,6 @@ def _book_base(
 
 
 @kernel
-def count_runs(side: SideArray) -> int:
-    """Return how many stretches of one side other than 0 the decisions make, the last close left out."""
-    count, before = 0, 0
-    for t in range(side.size - 1):
-        count += side[t] != 0 and side[t] != before
-        before = side[t]
-    return count
-
-
-@kernel
 def build_runs(
     market: SweepMarket, side: SideArray, runs: Runs, sums: FloatArray, daily: FloatArray
 ) -> tuple[int, float]:
@@ -395,8 +371,8 @@ def play(
 ) -> tuple[int, int]:
     """Play one trade in each of `n` runs, entered at the bars `at` with the brackets `levels`.
 
-    Writes the runs that are entered again, and where, to the front of `who` and `at`; appends those that the engine must
-    play to `redo`. Returns both numbers.
+    Writes the runs that are entered again, and where, to the front of `who` and `at`; appends those that the engine
+    must play to `redo`. Returns both numbers.
     """
     terms = market.terms[0]
     time, prices, costs, gate, is_thin = market.time, market.prices, market.costs, market.gate, market.is_thin
@@ -577,7 +553,7 @@ def play_by_engine(
 ) -> bool:
     """Play bars [first, end) and the exit after them with the fill engine, flat before and after; brackets are set.
 
-    Returns False if the position cannot be closed before `next_first`, or cash was short: then runs are not independent.
+    Returns False if the position cannot be closed before `next_first` or cash was short: runs are not independent then.
     """
     n = market.time.size
     books, curves, side = engine.books, engine.curves, engine.market.side
@@ -588,6 +564,7 @@ def play_by_engine(
     while step < n and (step < end or books.symbols[0]["side"] != 0):
         if step > end and step >= next_first:
             return False
+        curves.held[step] = False  # the engine writes only what is held
         wanted = side[step - 1]
         if step >= end:
             side[step - 1] = 0  # the position is closed; what is wanted then is the next run's
@@ -604,7 +581,6 @@ def play_by_engine(
     daily[EQUITY, market.mark_of[step - 1]] += curves.equity[step - 1] - before
     for t in range(first, step):
         sums[_HELD] += curves.held[t]
-        curves.held[t] = False
     for i in range(books.account[0]["n_trades"]):
         trade = books.trades[i]
         s, qty = trade["side"], trade["qty"]

@@ -179,3 +179,36 @@ def _frozen(values: npt.ArrayLike, dtype: type[np.generic]) -> npt.NDArray[np.ge
     array = np.ascontiguousarray(values, dtype=dtype).view()
     array.flags.writeable = False
     return array
+
+
+def daily_marks(bars: Bars) -> tuple[IntArray, IntArray]:
+    """Return when the equity that ratios are computed from is read.
+
+    Returns
+    -------
+    time : int64 array, shape (n_marks,)
+        Microseconds UTC. On a 24x7 calendar every midnight from the first to the last inside the run; partial days at
+        the ends have no mark (C2). On a session calendar the start, and the last close of every day that has bars.
+        Bars longer than a day are marked at their closes.
+    point : int64 array, shape (n_marks,)
+        The point of the equity path that holds then: bars closed at or before that time; days without bars carry the
+        last one forward (C4).
+    """
+    closes = bars.time + bars.interval_s * US_PER_S
+    step = mark_step_s(bars) * US_PER_S
+    if bars.calendar == "sessions":
+        # A session belongs to the day it opens in, whenever it closes.
+        day = bars.time // (DAY_S * US_PER_S)
+        last = np.flatnonzero(np.append(day[1:] != day[:-1], True))
+        return np.concatenate((bars.time[:1], closes[last])), np.concatenate(([0], last + 1))
+    # Weeks do not start at the epoch: bars longer than a day keep their own grid.
+    origin = int(bars.time[0]) % step if bars.interval_s > DAY_S else 0
+    first = -((origin - int(bars.time[0])) // step)
+    final = (int(closes[-1]) - origin) // step
+    marks = origin + np.arange(first, final + 1, dtype=np.int64) * step
+    return marks, np.searchsorted(closes, marks, side="right")
+
+
+def mark_step_s(bars: Bars) -> int:
+    """Return the seconds between two daily marks: a day, or a bar where that is longer."""
+    return max(bars.interval_s, DAY_S)

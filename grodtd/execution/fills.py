@@ -147,7 +147,7 @@ def fill_portfolio(legs: Sequence[Leg]) -> PortfolioResult:
 
 
 def engine_for(leg: Leg) -> tuple[Market, FineBars, Books, Curves, IntArray, IntArray]:
-    """Return what `fill_steps` takes for one symbol, before its first step: for callers that play parts of a history."""
+    """Return what `fill_steps` takes for one symbol, before its first step; for callers that play parts of it."""
     _, _, market, fine, books, curves, rows, step_of = _laid_out([leg])
     return market, fine, books, curves, rows, step_of
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from grodtd.domain.bars import DAY_S, US_PER_S, YEAR_S, Bars, FloatArray, IntArray
+from grodtd.domain.bars import DAY_S, US_PER_S, YEAR_S, Bars, FloatArray, IntArray, daily_marks, mark_step_s
 from grodtd.domain.run import RunResult
 
 SESSIONS_PER_YEAR: Final = 252.0
@@ -45,42 +45,10 @@ def equity_path(result: RunResult) -> FloatArray:
     return np.concatenate(([result.account.initial_capital], result.equity))
 
 
-def daily_marks(bars: Bars) -> tuple[IntArray, IntArray]:
-    """Return when the equity that ratios are computed from is read.
-
-    Returns
-    -------
-    time : int64 array, shape (n_marks,)
-        Microseconds UTC. On a 24x7 calendar every midnight from the first to the last inside the run; partial days at
-        the ends have no mark (C2). On a session calendar the start, and the last close of every day that has bars.
-        Bars longer than a day are marked at their closes.
-    point : int64 array, shape (n_marks,)
-        The point of the equity path that holds then: bars closed at or before that time; days without bars carry the
-        last one forward (C4).
-    """
-    closes = bars.time + bars.interval_s * US_PER_S
-    step = _mark_step_s(bars) * US_PER_S
-    if bars.calendar == "sessions":
-        # A session belongs to the day it opens in, whenever it closes.
-        day = bars.time // (DAY_S * US_PER_S)
-        last = np.flatnonzero(np.append(day[1:] != day[:-1], True))
-        return np.concatenate((bars.time[:1], closes[last])), np.concatenate(([0], last + 1))
-    # Weeks do not start at the epoch: bars longer than a day keep their own grid.
-    origin = int(bars.time[0]) % step if bars.interval_s > DAY_S else 0
-    first = -((origin - int(bars.time[0])) // step)
-    final = (int(closes[-1]) - origin) // step
-    marks = origin + np.arange(first, final + 1, dtype=np.int64) * step
-    return marks, np.searchsorted(closes, marks, side="right")
-
-
 def daily_equity(result: RunResult) -> tuple[IntArray, FloatArray]:
     """Return (time, equity) of the marks the ratios are computed from; see `daily_marks`."""
     time, point = daily_marks(result.bars)
     return time, equity_path(result)[point]
-
-
-def _mark_step_s(bars: Bars) -> int:
-    return max(bars.interval_s, DAY_S)
 
 
 def daily_returns(result: RunResult) -> FloatArray:
@@ -94,7 +62,7 @@ def returns_periods_per_year(bars: Bars) -> float:
     """Return the annual factor of `daily_returns` (C3): 365, 252 on a session calendar; less for bars over a day."""
     if bars.calendar == "sessions" and bars.interval_s <= DAY_S:
         return SESSIONS_PER_YEAR
-    return YEAR_S / _mark_step_s(bars)
+    return YEAR_S / mark_step_s(bars)
 
 
 def years(bars: Bars) -> float:
