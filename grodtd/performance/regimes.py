@@ -38,7 +38,7 @@ def balanced_accuracy(true: Labels, found: Labels) -> float:
 def median_delay(true: Labels, found: Labels) -> float:
     """Return the median bars from a true change until the new class is found; changes never found are left out."""
     changes = np.flatnonzero(np.diff(true)) + 1
-    ends = np.append(changes[1:], true.size)
+    ends = np.append(changes, true.size)[1:]
     hits = [np.flatnonzero(found[a:b] == true[a]) for a, b in zip(changes, ends, strict=True)]
     waited = [int(hit[0]) for hit in hits if hit.size]
     return float(np.median(waited)) if waited else math.nan
