@@ -90,6 +90,7 @@ def regime(
     checked_window("regime: confirm_bars", confirm_bars)
     if transition_bars:
         checked_window("regime: transition_bars", transition_bars)
+    checked_window("regime: freeze_bars", freeze_bars)
     weights = tuple(2.0 / (span + 1.0) for span in (fast_span, slow_span, trend_span))
     rules = (high_enter, high_leave, trend_enter, trend_leave, float(confirm_bars), float(transition_bars))
     state = (*weights, *rules, float(slow_span), float(freeze_bars), *([0.0] * _REMEMBERED))

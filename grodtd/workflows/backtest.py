@@ -232,6 +232,8 @@ def market_for(home: Path, request: Request, account: Account) -> Market:
     needs_fine = account.rules.same_bar == "drilldown"
     if needs_fine and not request.fine:
         raise ConfigError("same_bar drilldown needs finer bars; name their timeframe with --fine, such as --fine 1m")
+    if request.fine and not needs_fine:
+        raise ConfigError(f"--fine {request.fine} is read by --rule same_bar=drilldown only; add that, or leave it out")
     return Market(
         bars,
         funding=funding_of(home, bars) if account.instrument.market == "perpetual" else None,

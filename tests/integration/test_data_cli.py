@@ -110,11 +110,13 @@ def test_runs_are_listed_compared_exported_and_deleted(tmp_path: Path) -> None:
         written = grodt("runs", "export", ids[0], str(out), "--format", file_format, home=tmp_path)
         assert written.returncode == 0, written.stderr
         names = sorted(f.name for f in (out / ids[0]).iterdir())
-        assert names == sorted(["manifest.json", "metrics.json", f"trades.{file_format}", f"equity.{file_format}"])
+        assert names == sorted(
+                ["manifest.json", "metrics.json", "scenarios.json", f"trades.{file_format}", f"equity.{file_format}"]
+            )
     assert grodt("runs", "export", ids[0], str(out), "--format", "json", home=tmp_path).returncode == 6
     assert grodt("runs", "export", ids[0], str(out), "--format", "xls", home=tmp_path).returncode == 6
 
     assert json.loads(grodt("runs", "delete", ids[0], "--yes", "--json", home=tmp_path).stdout) == {"deleted": [ids[0]]}
     assert grodt("runs", "show", ids[0], home=tmp_path).returncode == 6
     assert grodt("runs", "delete", ids[1], home=tmp_path).returncode == 1  # nobody said yes
-    assert grodt("runs", "migrate", home=tmp_path).stdout.strip() == "schema 0002"
+    assert grodt("runs", "migrate", home=tmp_path).stdout.strip() == "schema 0003"
