@@ -111,8 +111,8 @@ def test_runs_are_listed_compared_exported_and_deleted(tmp_path: Path) -> None:
         assert written.returncode == 0, written.stderr
         names = sorted(f.name for f in (out / ids[0]).iterdir())
         assert names == sorted(
-                ["manifest.json", "metrics.json", "scenarios.json", f"trades.{file_format}", f"equity.{file_format}"]
-            )
+            ["manifest.json", "metrics.json", "scenarios.json", f"trades.{file_format}", f"equity.{file_format}"]
+        )
     assert grodt("runs", "export", ids[0], str(out), "--format", "json", home=tmp_path).returncode == 6
     assert grodt("runs", "export", ids[0], str(out), "--format", "xls", home=tmp_path).returncode == 6
 

@@ -120,7 +120,7 @@ def test_funding_is_stored_and_paid(home: Path, tmp_path: Path) -> None:
     start = datetime(2025, 1, 1, tzinfo=UTC)
     times = [start + timedelta(hours=h) for h in range(24 * 40)]
     price = [100.0 + (h % 7) for h in range(len(times))]
-    columns = {name: price for name in ("open", "high", "low", "close")}
+    columns = dict.fromkeys(("open", "high", "low", "close"), price)
     pl.DataFrame({"timestamp": times, **columns, "volume": [1e6] * len(times)}).write_parquet(bars)
     perpetual = ("--venue", "binance_usdm", "--symbol", "BTCUSDT")
     done = grodt("data", "import", str(bars), *perpetual, "--timeframe", "1h", home=home)

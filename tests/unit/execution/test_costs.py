@@ -41,7 +41,8 @@ def test_constant_costs_are_one_column() -> None:
 
 def test_earlier_tiers_hold_until_their_day() -> None:
     bars = zigzag(6, start=DAY_US - 3 * MINUTE_US)  # three minutes before 1970-01-02 and three after
-    earlier = (EarlierCosts("1970-01-02", taker_bps=20, source="a"), EarlierCosts("1970-01-01", taker_bps=40, source="b"))
+    days = {"1970-01-02": 20.0, "1970-01-01": 40.0}
+    earlier = tuple(EarlierCosts(until, taker_bps=bps, source="a page") for until, bps in days.items())
     rows = cost_rows(bars, Costs(maker_bps=2, taker_bps=5, half_spread_bps=0.5, earlier=earlier))
     np.testing.assert_allclose(rows[TAKER], [20e-4] * 3 + [5e-4] * 3)
     np.testing.assert_allclose(rows[MAKER], 2e-4)  # not named by the entry: as now
