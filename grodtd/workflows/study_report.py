@@ -16,7 +16,20 @@ from grodtd.workflows.optimize import Found
 _HEATMAPS: Final = 6
 _POINTS: Final = 5_000
 _ROWS: Final = 50
+_LINES: Final = 500
 _PALETTE: Final = "Viridis"
+_COLOURS: Final = (
+    "#440154",
+    "#482878",
+    "#3e4989",
+    "#31688e",
+    "#26828e",
+    "#1f9e89",
+    "#35b779",
+    "#6ece58",
+    "#b5de2b",
+    "#fde725",
+)
 
 # Any below: plotly's own structures.
 
@@ -120,7 +133,7 @@ def _convergence(rows: list[dict[str, Any]], values: list[float], name: str) -> 
     return {
         "caption": "Each trial, and the best so far. A best that goes on rising late has not been found yet.",
         "traces": [
-            {"type": "scattergl", "mode": "markers", "x": numbers, "y": values, "name": "trial", "marker": {"size": 4}},
+            {"type": "scatter", "mode": "markers", "x": numbers, "y": values, "name": "trial", "marker": {"size": 4}},
             {"mode": "lines", "x": numbers, "y": np.maximum.accumulate(values).tolist(), "name": "best so far"},
         ],
         "layout": {"xaxis": {"title": {"text": "trial"}}, "yaxis": {"title": {"text": name}}},
@@ -138,7 +151,7 @@ def _front(found: Found, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "caption": "Trials that no other beats in both. Objectives of which less is better have their sign turned.",
         "traces": [
-            {"type": "scattergl", "mode": "markers", **points(defined), "name": "trial", "marker": {"size": 4}},
+            {"type": "scatter", "mode": "markers", **points(defined), "name": "trial", "marker": {"size": 4}},
             {"mode": "lines+markers", **points(best), "name": "front"},
         ],
         "layout": {"xaxis": {"title": {"text": one}}, "yaxis": {"title": {"text": other}}},
@@ -172,20 +185,36 @@ def _heatmap(found: Found, searched: list[str], one: int, other: int, name: str)
 
 
 def _parallel(rows: list[dict[str, Any]], searched: list[str], name: str) -> dict[str, Any]:
-    values = [row["objectives"][name] for row in rows]
+    """Polylines in ten colours: plotly's own chart of this kind needs WebGL, which not every browser has."""
+    names = [*searched, name]
+    table = np.array(
+        [[*(row["params"][p] for p in searched), row["objectives"][name]] for row in rows], dtype=np.float64
+    )
+    low, high = table.min(axis=0), table.max(axis=0)
+    places = (table - low) / np.where(high > low, high - low, 1.0)
+    order = np.argsort(table[:, -1], kind="stable")
+    traces = []
+    for part, colour in zip(np.array_split(order[-_LINES:], len(_COLOURS)), _COLOURS, strict=True):
+        x: list[int | None] = []
+        y: list[float | None] = []
+        for i in part.tolist():
+            x += [*range(len(names)), None]
+            y += [*places[i].tolist(), None]
+        traces.append({"mode": "lines", "x": x, "y": y, "line": {"color": colour, "width": 1}, "opacity": 0.6})
+    ends = [
+        {"x": j, "y": at, "text": f"{value:.4g}", "showarrow": False, "yanchor": anchor}
+        for j in range(len(names))
+        for at, value, anchor in ((0.0, low[j], "top"), (1.0, high[j], "bottom"))
+    ]
     return {
-        "caption": "A line a trial; drag along an axis to keep some.",
-        "traces": [
-            {
-                "type": "parcoords",
-                "line": {"color": values, "colorscale": _PALETTE},
-                "dimensions": [
-                    *({"label": p, "values": [row["params"][p] for row in rows]} for p in searched),
-                    {"label": name, "values": values},
-                ],
-            }
-        ],
-        "layout": {"margin": {"l": 60, "r": 40, "t": 60, "b": 30}},
+        "caption": f"A line a trial, the best {min(len(rows), _LINES):,}; the yellower, the better.",
+        "traces": traces,
+        "layout": {
+            "showlegend": False,
+            "annotations": ends,
+            "xaxis": {"tickvals": list(range(len(names))), "ticktext": names},
+            "yaxis": {"visible": False, "range": [-0.12, 1.12]},
+        },
     }
 
 
@@ -199,7 +228,7 @@ def _slices(rows: list[dict[str, Any]], searched: list[str], name: str) -> dict[
         layout[f"xaxis{i + 1 if i else ''}"] = {"title": {"text": p}, "domain": [i * width, (i + 0.9) * width]}
         traces.append(
             {
-                "type": "scattergl",
+                "type": "scatter",
                 "mode": "markers",
                 "x": [row["params"][p] for row in rows],
                 "y": values,

@@ -219,7 +219,8 @@ def list_studies(home: HomeOption = DEFAULT_HOME, database: DatabaseOption = Non
     from rich.table import Table
 
     table = Table()
-    for name in ("study", "status", "strategy", "hypothesis", "optimizer", "seed"):
+    table.add_column("study", no_wrap=True)
+    for name in ("status", "strategy", "hypothesis", "optimizer", "seed"):
         table.add_column(name)
     table.add_column("trials", justify="right")
     for s, done in found:
