@@ -25,8 +25,10 @@ class Study:
     ----------
     study_id : str
     hypothesis : str
-        The idea under test: trials of the same hypothesis on the same data are counted together.
+        The idea under test: trials of the same hypothesis on the same series are counted together.
     strategy, strategy_code_hash, data_hash : str
+    series : str
+        The bars by name, such as binance:BTCUSDT:1m, whatever part of them.
     optimizer : str
     seed, n_trials : int
         Trials planned.
@@ -41,6 +43,7 @@ class Study:
     strategy: str
     strategy_code_hash: str
     data_hash: str
+    series: str
     optimizer: str
     seed: int
     n_trials: int
@@ -60,7 +63,7 @@ class TrialBatch:
     number : int
         Of the batch in its study and kind, from 0.
     kind : {"trial", "manual", "holdout"}
-    hypothesis, data_hash, strategy : str
+    hypothesis, series, data_hash, strategy : str
     setup_hash : str
         Of the account and gate: what else than parameters a configuration consists of.
     params : sequence of mapping
@@ -75,6 +78,7 @@ class TrialBatch:
     number: int
     kind: TrialKind
     hypothesis: str
+    series: str
     data_hash: str
     strategy: str
     setup_hash: str
@@ -92,6 +96,11 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def setup_hash(account: Mapping[str, object], gating: Mapping[str, object]) -> str:
+    """Return what tells two configurations with the same parameters apart: costs, sizes, rules, gate."""
+    return hashlib.sha256(canonical([account, gating]).encode()).hexdigest()
+
+
 def configuration_hash(batch: TrialBatch, params: Mapping[str, float]) -> str:
     """Return what tells a configuration from any other of the same data and hypothesis."""
     values = {name: float(value) for name, value in params.items()}
@@ -106,6 +115,7 @@ def batch_hash(previous: str, batch: TrialBatch, at_us: int, params: Sequence[st
         batch.number,
         batch.kind,
         batch.hypothesis,
+        batch.series,
         batch.data_hash,
         batch.strategy,
         batch.setup_hash,

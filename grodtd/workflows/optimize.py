@@ -6,7 +6,6 @@ search that is killed goes on where the ledger ends, with nothing tried twice or
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ from grodtd.domain.market import Account, Sizing
 from grodtd.domain.run import Metric
 from grodtd.domain.strategy import Strategy
 from grodtd.domain.sweep import SweepResult
-from grodtd.domain.trials import Study, TrialBatch, canonical
+from grodtd.domain.trials import Study, TrialBatch, canonical, setup_hash
 from grodtd.optimize.search import Requirement, Trial, optimizer, pareto_front
 from grodtd.optimize.space import Space
 from grodtd.optimize.stability import Plateau, on_grid, plateau
@@ -193,6 +192,7 @@ def start(home: Path, url: str, search: Search, config: Config) -> tuple[Study, 
         strategy=search.request.strategy,
         strategy_code_hash=module_hash(ready.strategy.module),
         data_hash=ready.data_hash,
+        series=series_of(ready.whole.bars),
         optimizer=search.optimizer,
         seed=search.seed,
         n_trials=n_trials,
@@ -235,7 +235,6 @@ def prepare(home: Path, search: Search, config: Config) -> Prepared:
     whole = market_for(home, search.request, account)
     holdout_bar = split(whole.bars, search.holdout)
     market = _part(replace(whole, gate=gating.gate(whole.bars)), 0, holdout_bar)
-    setup = [account.as_dict(), gating.as_dict(), search.request.fine]
     return Prepared(
         search=search,
         strategy=strategy,
@@ -245,7 +244,7 @@ def prepare(home: Path, search: Search, config: Config) -> Prepared:
         whole=replace(whole, gate=gating.gate(whole.bars)),
         holdout_bar=holdout_bar,
         data_hash=whole.bars.content_hash(),
-        setup_hash=hashlib.sha256(canonical(setup).encode()).hexdigest(),
+        setup_hash=setup_hash(account.as_dict(), gating.as_dict()),
         objectives=search.objectives,
         requirements=tuple(Requirement.parse(text, SWEEP_COLUMNS) for text in search.requirements),
     )
@@ -259,6 +258,11 @@ def steady(account: Account) -> Account:
     sizing = Sizing("fraction", fraction=0.1, compound=False)
     rules = replace(account.rules, max_participation=0.0)
     return replace(account, sizing=sizing, rules=rules, costs=replace(account.costs, impact_y=0.0))
+
+
+def series_of(bars: Bars) -> str:
+    """Return the name under which trials on these bars are counted."""
+    return f"{bars.venue}:{bars.symbol}:{bars.timeframe}"
 
 
 def split(bars: Bars, share: float) -> int:
@@ -386,6 +390,7 @@ def evaluate(
         number=number,
         kind="trial",
         hypothesis=study.hypothesis,
+        series=study.series,
         data_hash=study.data_hash,
         strategy=study.strategy,
         setup_hash=ready.setup_hash,
@@ -428,7 +433,7 @@ def findings(url: str, study_id: str) -> Found:
             if found.smoothed_best is not None:
                 at = [level[i] for level, i in zip(levels, found.smoothed_best, strict=True)]
                 chosen = next(row for row, point in zip(whole, points, strict=True) if point.tolist() == at)
-    configurations, evaluations = store.count(study.data_hash, study.hypothesis)
+    configurations, evaluations = store.count(study.series, study.hypothesis)
     holdouts = [
         {**result, "params": dict(params)}
         for batch in store.batches(study.study_id, "holdout")
@@ -464,6 +469,7 @@ def use_holdout(
             number=len(found.holdouts),
             kind="holdout",
             hypothesis=found.study.hypothesis,
+            series=found.study.series,
             data_hash=found.study.data_hash,
             strategy=found.study.strategy,
             setup_hash=ready.setup_hash,

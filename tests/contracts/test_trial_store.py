@@ -18,7 +18,9 @@ from grodtd.domain.errors import StorageError
 from grodtd.domain.trials import Study, TrialBatch, canonical
 from tests.contracts.test_run_store import _url, engine_of  # noqa: F401 the fixture that makes an empty database
 
-STUDY = Study("s-1", "vwap pulls back", "s1_trend", "c" * 64, "d" * 64, "tpe", 7, 100, {"search": {"a": [1, 2.5]}})
+STUDY = Study(
+    "s-1", "vwap pulls back", "s1_trend", "c" * 64, "d" * 64, "v:S:1m", "tpe", 7, 100, {"search": {"a": [1, 2.5]}}
+)
 
 
 def batch(number: int, first: int = 0, size: int = 10, **changes: Any) -> TrialBatch:
@@ -28,6 +30,7 @@ def batch(number: int, first: int = 0, size: int = 10, **changes: Any) -> TrialB
         "number": number,
         "kind": "trial",
         "hypothesis": STUDY.hypothesis,
+        "series": STUDY.series,
         "data_hash": STUDY.data_hash,
         "strategy": "s1_trend",
         "setup_hash": "e" * 64,
@@ -70,7 +73,7 @@ def test_batches_come_back_as_written(store: TrialStore) -> None:
 def test_the_same_batch_again_changes_nothing_and_another_is_refused(store: TrialStore) -> None:
     assert store.append(batch(0), at_us=1)
     assert not store.append(batch(0), at_us=2)
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (10, 10)
+    assert store.count(STUDY.series, STUDY.hypothesis) == (10, 10)
     with pytest.raises(StorageError, match="another trial batch 0"):
         store.append(batch(0, 5), at_us=3)
     assert store.broken_at() == ""
@@ -78,15 +81,15 @@ def test_the_same_batch_again_changes_nothing_and_another_is_refused(store: Tria
 
 def test_configurations_are_counted_once_and_evaluations_all(store: TrialStore) -> None:
     store.append(batch(0), at_us=1)
-    store.append(batch(0, 5, study_id="s-2"), at_us=2)  # half of them were tried before
+    store.append(batch(0, 5, study_id="s-2", data_hash="f" * 64), at_us=2)  # half of them before, on other days
     store.append(batch(0, 0, 1, study_id="", kind="manual"), at_us=3)  # and one by hand, twice
     store.append(batch(0, 0, 1, study_id="", kind="manual"), at_us=4)
-    store.append(batch(0, data_hash="f" * 64, study_id="s-3"), at_us=5)  # other bars
+    store.append(batch(0, series="v:T:1m", study_id="s-3"), at_us=5)  # other bars
     store.append(batch(0, setup_hash="0" * 64, study_id="s-4"), at_us=6)  # other costs: other configurations
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (15 + 10, 20 + 2 + 10)
+    assert store.count(STUDY.series, STUDY.hypothesis) == (15 + 10, 20 + 2 + 10)
     store.create(STUDY)
     store.delete_study("s-1")
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (25, 32)  # what was tried stays tried
+    assert store.count(STUDY.series, STUDY.hypothesis) == (25, 32)  # what was tried stays tried
 
 
 def _append(url: str, study: str, first: int, batches: int) -> None:
@@ -106,12 +109,12 @@ def test_fifty_a_kill_and_fifty_more_are_a_hundred(store: TrialStore, url: str) 
     first.start()
     first.join(60)
     assert first.exitcode == -signal.SIGKILL
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (50, 50)
+    assert store.count(STUDY.series, STUDY.hypothesis) == (50, 50)
     second = spawn.Process(target=_append, args=(url, "s-2", 50, 5))
     second.start()
     second.join(60)
     assert second.exitcode == 0
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (100, 100)
+    assert store.count(STUDY.series, STUDY.hypothesis) == (100, 100)
     assert store.broken_at() == ""
 
 
@@ -123,7 +126,7 @@ def test_two_processes_make_one_chain(store: TrialStore, url: str) -> None:
     for writer in writers:
         writer.join(60)
         assert writer.exitcode == 0
-    assert store.count(STUDY.data_hash, STUDY.hypothesis) == (300, 300)
+    assert store.count(STUDY.series, STUDY.hypothesis) == (300, 300)
     assert store.broken_at() == ""
 
 

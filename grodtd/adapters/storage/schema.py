@@ -152,6 +152,7 @@ STUDIES: Final = Table(
     Column("strategy", Text, nullable=False),
     Column("strategy_code_hash", Text, nullable=False),
     Column("data_hash", Text, nullable=False),
+    Column("series", Text, nullable=False),
     Column("optimizer", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("n_trials", BigInteger, nullable=False),
@@ -169,6 +170,7 @@ TRIAL_BATCHES: Final = Table(
     Column("number", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("hypothesis", Text, nullable=False),
+    Column("series", Text, nullable=False),
     Column("data_hash", Text, nullable=False),
     Column("strategy", Text, nullable=False),
     Column("setup_hash", Text, nullable=False),
@@ -178,7 +180,7 @@ TRIAL_BATCHES: Final = Table(
     Column("previous_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index(None, "study_id", "kind", "number"),
-    Index(None, "data_hash", "hypothesis"),
+    Index(None, "series", "hypothesis"),
 )
 
 TRIALS: Final = Table(

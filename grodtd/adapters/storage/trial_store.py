@@ -123,6 +123,7 @@ class TrialStore:
                     number=batch.number,
                     kind=batch.kind,
                     hypothesis=batch.hypothesis,
+                    series=batch.series,
                     data_hash=batch.data_hash,
                     strategy=batch.strategy,
                     setup_hash=batch.setup_hash,
@@ -184,12 +185,12 @@ class TrialStore:
                 ).all()
                 yield _batch(head, [json.loads(r.params) for r in rows], [json.loads(r.results) for r in rows])
 
-    def count(self, data_hash: str, hypothesis: str) -> tuple[int, int]:
-        """Return (distinct configurations, evaluations) ever tried on this data for this hypothesis."""
+    def count(self, series: str, hypothesis: str) -> tuple[int, int]:
+        """Return (distinct configurations, evaluations) ever tried on any part of these bars for this hypothesis."""
         query = (
             select(func.count(distinct(TRIALS.c.configuration)), func.count())
             .select_from(TRIALS.join(TRIAL_BATCHES))
-            .where((TRIAL_BATCHES.c.data_hash == data_hash) & (TRIAL_BATCHES.c.hypothesis == hypothesis))
+            .where((TRIAL_BATCHES.c.series == series) & (TRIAL_BATCHES.c.hypothesis == hypothesis))
         )
         with self._database.transaction() as connection:
             configurations, evaluations = connection.execute(query).one()
@@ -228,5 +229,15 @@ def _study(row: Row[Any]) -> Study:  # Any: the columns of a row
 
 
 def _batch(head: Row[Any], params: list[dict[str, float]], results: list[dict[str, Any]]) -> TrialBatch:  # Any: JSON
-    names = ("study_id", "number", "kind", "hypothesis", "data_hash", "strategy", "setup_hash", "returns_sha256")
+    names = (
+        "study_id",
+        "number",
+        "kind",
+        "hypothesis",
+        "series",
+        "data_hash",
+        "strategy",
+        "setup_hash",
+        "returns_sha256",
+    )
     return TrialBatch(**{name: getattr(head, name) for name in names}, params=params, results=results)
