@@ -32,11 +32,14 @@ from grodtd.domain.compute import Result, Shared, Task
 from grodtd.domain.errors import ComputeError, ConfigError
 from grodtd.domain.kernel import JIT_DISABLED, MACHINE_CODE, OWN_MODULE, machine_code_parts
 
-# Ray reads these when it is imported, and its nodes inherit them: no reports to its makers, no hints, no metrics.
+# Ray reads these when it is imported, and its nodes inherit them: no reports to its makers, no hints, no metrics. It
+# prints what happens to nodes to standard output, where a command's own answer belongs: every line is skipped.
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".|^$",
+    "RAY_SCHEDULER_EVENTS": "0",
     "RAY_enable_metrics_collection": "0",
 }
 for _name, _value in _QUIET.items():
@@ -55,7 +58,7 @@ except ImportError as error:
 # One task runs on a processor while the next waits beside it; more would only hold memory and be lost with the node.
 IN_FLIGHT_PER_CPU: Final = 2
 # How often the number of processors is asked for: machines join and leave.
-_RESOURCES_AGE_S: Final = 5.0
+RESOURCES_AGE_S: Final = 5.0
 _CONNECT_TIMEOUT_S: Final = 5.0
 # What a task can die of without being at fault. One that exhausts its worker's memory every time runs into the bound.
 _LOST: Final = (
@@ -83,6 +86,11 @@ class RayCompute:
     attempts_max : int
         How often one task is started before its lost workers become an error.
 
+    Attributes
+    ----------
+    restarted : int
+        Tasks handed out again so far because a worker, a node or a result was lost.
+
     Raises
     ------
     ConfigError
@@ -97,13 +105,13 @@ class RayCompute:
             raise ConfigError("a cluster knows its own workers; give an address or a number of workers, not both")
         if ray.is_initialized():
             raise ConfigError("this process is connected to Ray already; close that one first")
-        self._attempts_max = attempts_max
+        self._attempts_max, self.restarted = attempts_max, 0
         _connect(address, workers)
         self._is_open = True
         try:
             # Ray's own retries are off: see `map`.
             self._run = ray.remote(num_cpus=1, max_retries=0)(_run)
-            self._cpus, self._asked_at = 0, -_RESOURCES_AGE_S
+            self._cpus, self._asked_at = 0, -RESOURCES_AGE_S
             if address is not None:
                 _check_nodes(address)
         except BaseException:
@@ -113,7 +121,7 @@ class RayCompute:
     @property
     def workers(self) -> int:
         """Processors of the cluster, at most a few seconds ago."""
-        if time.monotonic() - self._asked_at >= _RESOURCES_AGE_S:
+        if time.monotonic() - self._asked_at >= RESOURCES_AGE_S:
             self._cpus, self._asked_at = int(ray.cluster_resources().get("CPU", 0)), time.monotonic()
         return self._cpus
 
@@ -130,7 +138,9 @@ class RayCompute:
             in_flight[self._run.remote(job, attempt.task)] = attempt
 
         def refill() -> None:
-            for index, task in islice(remaining, max(IN_FLIGHT_PER_CPU * self.workers, 1) - len(in_flight)):
+            # At least one, so that a cluster that has lost all its nodes goes on when the next one joins.
+            room = max(IN_FLIGHT_PER_CPU * self.workers, 1) - len(in_flight)
+            for index, task in islice(remaining, max(room, 0)):
                 submit(_Attempt(index, _pack(task, known=packed.sources), 1))
 
         try:
@@ -148,6 +158,7 @@ class RayCompute:
                                 f" time, last by {_why(error)}; give workers more memory, make tasks smaller, or see"
                                 " the logs of the node"
                             ) from error
+                        self.restarted += 1
                         submit(attempt._replace(number=attempt.number + 1))
                         continue
                     except exceptions.RayError as error:
