@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Re-makes the three hash-pinned locks from pyproject.toml; needs uv on the PATH (or UV=/path/to/uv).
+# Re-makes the four hash-pinned locks from pyproject.toml; needs uv on the PATH (or UV=/path/to/uv).
 # The locks name packages and hashes only, never where they come from.
 #   scripts/lock.sh              keep the pinned versions that still fit
 #   scripts/lock.sh --upgrade    take the newest versions that fit
@@ -19,11 +19,12 @@ compile() { # output, further arguments
 }
 
 cp requirements-dev.lock "$everything" 2>/dev/null || true
-# One resolution of everything first: the three locks then agree on every version they share.
+# One resolution of everything first: the four locks then agree on every version they share.
 compile "$everything" --extra dev --extra research --extra live --extra ray "$@"
 compile requirements.lock --constraint "$everything"
 compile requirements-research.lock --extra research --constraint "$everything"
-compile requirements-dev.lock --extra dev --extra research --constraint "$everything"
+compile requirements-ray.lock --extra ray --constraint "$everything"
+compile requirements-dev.lock --extra dev --extra research --extra ray --constraint "$everything"
 
 if grep -n '://' requirements*.lock; then
   echo "a lock names a host; it must hold names and hashes only" >&2

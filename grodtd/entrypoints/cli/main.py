@@ -31,7 +31,14 @@ app.add_typer(regime.app, name="regime")
 app.add_typer(costs.app, name="costs")
 
 # Exit codes of docs/architecture.md section 6; 1 is kept for "ran, and the answer is no".
-EXIT_CODES = {"ConfigError": 2, "DataError": 3, "StrategyError": 4, "ExecutionError": 5, "StorageError": 6}
+EXIT_CODES = {
+    "ConfigError": 2,
+    "DataError": 3,
+    "StrategyError": 4,
+    "ExecutionError": 5,
+    "StorageError": 6,
+    "ComputeError": 7,
+}
 
 
 def _version(wanted: bool) -> None:
