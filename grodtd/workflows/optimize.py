@@ -21,9 +21,11 @@ from grodtd.adapters.storage.returns import read_returns, write_returns
 from grodtd.adapters.storage.trial_store import TrialStore
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep import run_sweep
+from grodtd.backtest.sweep_tasks import SweepJob, joined, sweep_part, sweep_tasks
 from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config
 from grodtd.domain.bars import DAY_S, US_PER_S, Bars, FloatArray, IntArray, daily_marks, utc
+from grodtd.domain.compute import ComputePort
 from grodtd.domain.errors import ConfigError, DataError
 from grodtd.domain.market import Account, Sizing
 from grodtd.domain.run import Metric
@@ -292,6 +294,7 @@ def go_on(
     study: Study,
     ready: Prepared,
     *,
+    compute: ComputePort | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> str:
@@ -328,7 +331,7 @@ def go_on(
             if should_stop() or store.study(study.study_id).status == "stopping":
                 status = "stopped"
                 break
-            batch, objectives, returns = evaluate(study, ready, asked, number)
+            batch, objectives, returns = evaluate(study, ready, asked, number, compute)
             sha = write_returns(_returns_file(home, study, number), *returns)
             store.append(replace(batch, returns_sha256=sha), at_us=int(time.time() * US_PER_S))
             found.tell([t.number for t in asked], objectives)
@@ -346,7 +349,7 @@ def go_on(
 
 
 def evaluate(
-    study: Study, ready: Prepared, asked: Sequence[Trial], number: int
+    study: Study, ready: Prepared, asked: Sequence[Trial], number: int, compute: ComputePort | None = None
 ) -> tuple[TrialBatch, FloatArray, tuple[IntArray, list[int], FloatArray]]:
     """Return (batch for the ledger, objectives, (days, trial numbers, daily returns)) of trials."""
     combos = [ready.space.as_params(trial.values) for trial in asked]
@@ -355,9 +358,7 @@ def evaluate(
     for budget in sorted({trial.budget for trial in asked}):
         rows = [i for i, trial in enumerate(asked) if trial.budget == budget]
         market = ready.market if budget == 1.0 else _part(ready.market, 0, round(len(ready.market.bars) * budget))
-        result = run_sweep(
-            market, ready.strategy, [combos[i] for i in rows], ready.account, threads=ready.search.threads
-        )
+        result = _swept(market, ready, [combos[i] for i in rows], compute)
         for name, values in sweep_columns(result).items():
             columns[name][rows] = values
         if budget == 1.0:
@@ -401,6 +402,17 @@ def evaluate(
     rows = [i for part, _ in full for i in part]
     daily = np.concatenate([daily_returns_of(r) for _, r in full]) if full else np.empty((0, marks.size))
     return batch, objectives, (marks, [asked[i].number for i in rows], daily)
+
+
+def _swept(
+    market: Market, ready: Prepared, combos: Sequence[tuple[Any, ...]], compute: ComputePort | None
+) -> SweepResult:
+    if compute is None:
+        return run_sweep(market, ready.strategy, combos, ready.account, threads=ready.search.threads)
+    job = SweepJob(market, ready.strategy, ready.account)
+    per_task = max(math.ceil(len(combos) / (4 * compute.workers)), 1)
+    tasks = sweep_tasks(ready.strategy, combos, per_task=per_task)
+    return joined(job, combos, (part for _, part in compute.map(sweep_part, [job], tasks)))
 
 
 def findings(url: str, study_id: str) -> Found:
@@ -526,6 +538,25 @@ def numbers_and_returns(home: Path, url: str, study_id: str) -> tuple[FloatArray
     if not parts:
         raise DataError(f"study {study.study_id} has no trials yet")
     return parts[0][0], [n for _, numbers, _ in parts for n in numbers], np.concatenate([r for _, _, r in parts])
+
+
+def compute_named(name: str, address: str | None, threads: int | None) -> ComputePort | None:
+    """Return where a search computes: None for threads of this process, or Ray.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, Ray is not installed, or the cluster cannot be reached.
+    """
+    if name == "local":
+        if address:
+            raise ConfigError("--ray-address needs --compute ray")
+        return None
+    if name != "ray":
+        raise ConfigError(f"there is no compute {name!r}; there are local and ray")
+    from grodtd.adapters.compute.ray import RayCompute
+
+    return RayCompute(address, workers=threads)
 
 
 def ready_again(home: Path, study: Study, config: Config) -> Prepared:

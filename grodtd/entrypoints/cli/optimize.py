@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +28,8 @@ app = typer.Typer(help="Search for parameters, with the end of history kept out 
 
 StudyArgument = Annotated[str, typer.Argument(help="Id of a study, or the start of it.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: every processor.")]
+Compute = Annotated[str, typer.Option(help="local: threads; ray: a cluster, or Ray on this machine.")]
+RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Of a running cluster, such as auto.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the HTML report to this file.")]
 
 
@@ -74,6 +76,8 @@ def run_study(
     regime: Annotated[list[str] | None, typer.Option("--regime", help="As for `grodt backtest`.")] = None,
     capital: Annotated[float | None, typer.Option(min=0.01, help="Initial capital in quote currency.")] = None,
     threads: Threads = None,
+    compute: Compute = "local",
+    ray_address: RayAddress = None,
     report: Report = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
@@ -94,7 +98,7 @@ def run_study(
     from grodtd.config import load_config
     from grodtd.entrypoints.cli.backtest import numbers, pairs
     from grodtd.workflows.backtest import Request
-    from grodtd.workflows.optimize import Search, go_on
+    from grodtd.workflows.optimize import Search, compute_named, go_on
     from grodtd.workflows.optimize import start as begin
 
     request = Request(
@@ -129,8 +133,9 @@ def run_study(
     )
     url = database_url(home, database)
     study, ready = begin(home, url, search, load_config(config))
-    with _watched(study.n_trials) as (show, should_stop):
-        go_on(home, url, study, ready, on_progress=show, should_stop=should_stop)
+    port = compute_named(compute, ray_address, threads)
+    with _watched(study.n_trials) as (show, should_stop), port or nullcontext():
+        go_on(home, url, study, ready, compute=port, on_progress=show, should_stop=should_stop)
     _show(url, study.study_id, report, as_json)
 
 
@@ -138,6 +143,8 @@ def run_study(
 def resume(
     study: StudyArgument,
     threads: Threads = None,
+    compute: Compute = "local",
+    ray_address: RayAddress = None,
     report: Report = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
@@ -154,14 +161,15 @@ def resume(
 
     from grodtd.adapters.storage.trial_store import TrialStore
     from grodtd.config import load_config
-    from grodtd.workflows.optimize import go_on, ready_again
+    from grodtd.workflows.optimize import compute_named, go_on, ready_again
 
     url = database_url(home, database)
     found = TrialStore(url).study(study)
     ready = ready_again(home, found, load_config(config))
     ready = replace(ready, search=replace(ready.search, threads=threads))
-    with _watched(found.n_trials) as (show, should_stop):
-        go_on(home, url, found, ready, on_progress=show, should_stop=should_stop)
+    port = compute_named(compute, ray_address, threads)
+    with _watched(found.n_trials) as (show, should_stop), port or nullcontext():
+        go_on(home, url, found, ready, compute=port, on_progress=show, should_stop=should_stop)
     _show(url, found.study_id, report, as_json)
 
 
