@@ -33,11 +33,12 @@ from grodtd.domain.strategy import Strategy
 from grodtd.domain.sweep import SweepResult
 from grodtd.domain.trials import Study, TrialBatch, canonical, setup_hash
 from grodtd.optimize.search import Requirement, Trial, optimizer, pareto_front
-from grodtd.optimize.space import Space
-from grodtd.optimize.stability import Plateau, on_grid, plateau
+from grodtd.optimize.space import Categorical, Dimension, Int, Space
+from grodtd.optimize.stability import Plateau, on_grid, plateau, sobol_indices
 from grodtd.performance.summary import metric_table
 from grodtd.performance.sweep import SWEEP_COLUMNS, daily_returns_of, sweep_columns
 from grodtd.workflows.backtest import Request, market_for, prepared
+from grodtd.workflows.strategies import resolve_strategy
 
 # A batch is what a crash can cost: some seconds of work, and one write.
 BATCH_TRIALS: Final = 256
@@ -538,6 +539,86 @@ def numbers_and_returns(home: Path, url: str, study_id: str) -> tuple[FloatArray
     if not parts:
         raise DataError(f"study {study.study_id} has no trials yet")
     return parts[0][0], [n for _, numbers, _ in parts for n in numbers], np.concatenate([r for _, _, r in parts])
+
+
+def sensitivity(found: Found) -> dict[str, tuple[float, float]]:
+    """Return {parameter: (first-order, total) Sobol index} of a finished grid's objective, interpolated between cells.
+
+    Raises
+    ------
+    ConfigError
+        If the study is no finished grid without holes, or SALib is not installed.
+    """
+    if found.surface is None or np.isnan(found.surface).any():
+        raise ConfigError("sensitivity needs a finished grid in which every combination has a defined objective")
+    from scipy.interpolate import RegularGridInterpolator
+
+    axes = [np.array(axis) for axis in found.axes.values()]
+    surface = RegularGridInterpolator(axes, found.surface)
+    bounds = [(float(axis[0]), float(axis[-1])) for axis in axes]
+    indices = sobol_indices(list(found.axes), bounds, surface, n=1_024, seed=found.study.seed)
+    pairs = zip(indices["S1"].tolist(), indices["ST"].tolist(), strict=True)
+    return dict(zip(found.axes, pairs, strict=True))
+
+
+def export_to_optuna(url: str, study_id: str, file: Path) -> int:
+    """Write a study as an optuna database (SQLite), for optuna-dashboard and optuna's own plots; return its trials.
+
+    Raises
+    ------
+    ConfigError
+        If the file is there already, or optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError(
+            "an optuna database needs optuna, which is not installed; install grodtd[research]"
+        ) from error
+    if file.exists():
+        raise ConfigError(f"{file} is there already; name another file")
+    found = findings(url, study_id)
+    search = found.study.spec["search"]
+    strategy = resolve_strategy(search["request"]["strategy"])
+    space = Space.parse(search["space"], strategy, search["constraints"])
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        storage=f"sqlite:///{file}",
+        study_name=found.study.study_id,
+        directions=["maximize"] * len(found.objectives),
+    )
+    state = optuna.trial.TrialState
+    ranges = {name: _as_distribution(d) for name, d in space.dimensions.items()}
+    trials = []
+    for row in found.rows:
+        values = [row["objectives"][name] for name in found.objectives]
+        is_defined = all(value is not None for value in values)
+        trials.append(
+            optuna.trial.create_trial(
+                state=state.COMPLETE if is_defined else state.FAIL,
+                values=values if is_defined else None,
+                params={name: row["params"][name] for name in ranges},
+                distributions=ranges,
+                user_attrs={
+                    "number": row["number"],
+                    "budget": row["budget"],
+                    "reason": row["reason"],
+                    **row["columns"],
+                },
+            )
+        )
+    study.add_trials(trials)
+    return len(trials)
+
+
+def _as_distribution(dimension: Dimension) -> Any:  # Any: optuna's own
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(dimension, Categorical):
+        return CategoricalDistribution(dimension.choices)
+    if isinstance(dimension, Int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def compute_named(name: str, address: str | None, threads: int | None) -> ComputePort | None:

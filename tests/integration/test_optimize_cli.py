@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,8 @@ def newest(home: Path) -> dict[str, Any]:
 
 def trials_in(home: Path) -> int:
     with sqlite3.connect(home / "grodt.db") as database:
+        if not database.execute("select 1 from sqlite_master where name = 'trial_batches'").fetchone():
+            return 0  # nothing was searched yet
         return int(database.execute("select coalesce(sum(n_trials), 0) from trial_batches").fetchone()[0])
 
 
@@ -232,6 +236,45 @@ def test_an_edited_trial_is_found(home: Path, tmp_path: Path) -> None:
     done = grodt("optimize", "ledger", home=own)
     assert done.returncode == 1
     assert "batch 1" in done.stdout
+
+
+def test_sensitivity_and_optuna_read_a_study(home: Path, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="an optional extra")
+    found = search(home, "--optimizer", "grid", "--require", "none")
+    shares = as_json(grodt("optimize", "sensitivity", found["study"], "--json", home=home))
+    assert set(shares) == {"ema_bars", "stop_atr"}
+    assert all(-0.1 < s["first"] <= s["total"] + 0.1 for s in shares.values())
+    assert 0.9 < sum(s["total"] for s in shares.values()) < 2
+    file = tmp_path / "study.db"
+    done = grodt("optimize", "export", found["study"], str(file), home=home)
+    assert done.returncode == 0, done.stderr
+    study = optuna.load_study(study_name=found["study"], storage=f"sqlite:///{file}")
+    assert len(study.trials) == 42
+    assert study.best_value == found["best"]["objectives"]["sharpe"]
+    assert study.best_params == {name: found["best"]["params"][name] for name in ("ema_bars", "stop_atr")}
+    assert grodt("optimize", "export", found["study"], str(file), home=home).returncode == 2
+
+
+def test_gauges_can_be_scraped_while_it_runs(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = trials_in(home)
+    long = ("--optimizer", "random", "--trials", "20000", "--batch", "20", "--space", "reward_risk=0.5:3.0")
+    process = started(home, *long, "--metrics-port", str(port))
+    try:
+        deadline = time.monotonic() + 60
+        while trials_in(home) < before + 40 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            text = page.read().decode()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    samples = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if "{" in line}
+    assert samples["grodt_search_trials_planned"] == 20_000
+    assert 20 <= samples["grodt_search_trials_done"] < 20_000
+    assert samples["grodt_search_trials_per_second"] > 0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ StudyArgument = Annotated[str, typer.Argument(help="Id of a study, or the start 
 Threads = Annotated[int | None, typer.Option(min=1, help="Default: every processor.")]
 Compute = Annotated[str, typer.Option(help="local: threads; ray: a cluster, or Ray on this machine.")]
 RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Of a running cluster, such as auto.")]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", help="Serve Prometheus gauges on this port of 127.0.0.1.")
+]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the HTML report to this file.")]
 
 
@@ -78,6 +81,7 @@ def run_study(
     threads: Threads = None,
     compute: Compute = "local",
     ray_address: RayAddress = None,
+    metrics_port: MetricsPort = None,
     report: Report = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
@@ -134,7 +138,7 @@ def run_study(
     url = database_url(home, database)
     study, ready = begin(home, url, search, load_config(config))
     port = compute_named(compute, ray_address, threads)
-    with _watched(study.n_trials) as (show, should_stop), port or nullcontext():
+    with _watched(study.n_trials, strategy, metrics_port) as (show, should_stop), port or nullcontext():
         go_on(home, url, study, ready, compute=port, on_progress=show, should_stop=should_stop)
     _show(url, study.study_id, report, as_json)
 
@@ -145,6 +149,7 @@ def resume(
     threads: Threads = None,
     compute: Compute = "local",
     ray_address: RayAddress = None,
+    metrics_port: MetricsPort = None,
     report: Report = None,
     home: HomeOption = DEFAULT_HOME,
     config: ConfigOption = None,
@@ -168,7 +173,7 @@ def resume(
     ready = ready_again(home, found, load_config(config))
     ready = replace(ready, search=replace(ready.search, threads=threads))
     port = compute_named(compute, ray_address, threads)
-    with _watched(found.n_trials) as (show, should_stop), port or nullcontext():
+    with _watched(found.n_trials, found.strategy, metrics_port) as (show, should_stop), port or nullcontext():
         go_on(home, url, found, ready, compute=port, on_progress=show, should_stop=should_stop)
     _show(url, found.study_id, report, as_json)
 
@@ -252,6 +257,55 @@ def show(
       grodt optimize show 20261123T2 --report study.html
     """
     _show(database_url(home, database), study, report, as_json)
+
+
+@app.command()
+def export(
+    study: StudyArgument,
+    file: Annotated[Path, typer.Argument(help="SQLite file to make, for optuna-dashboard.")],
+    home: HomeOption = DEFAULT_HOME,
+    database: DatabaseOption = None,
+) -> None:
+    """Write a study as an optuna database.
+
+    Example:
+
+      grodt optimize export 20261123T2 study.db && optuna-dashboard sqlite:///study.db
+    """
+    from grodtd.workflows.optimize import export_to_optuna
+
+    typer.echo(f"{file}: {export_to_optuna(database_url(home, database), study, file):,} trials")
+
+
+@app.command()
+def sensitivity(
+    study: StudyArgument,
+    home: HomeOption = DEFAULT_HOME,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how much of the objective's variance each parameter of a finished grid explains (Sobol indices).
+
+    Example:
+
+      grodt optimize sensitivity 20261123T2
+    """
+    from grodtd.workflows.optimize import findings
+    from grodtd.workflows.optimize import sensitivity as indices
+
+    found = indices(findings(database_url(home, database), study))
+    if as_json:
+        print_json({name: {"first": first, "total": total} for name, (first, total) in found.items()})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("parameter", "alone", "with others"):
+        table.add_column(column, justify="left" if column == "parameter" else "right")
+    for name, (first, total) in sorted(found.items(), key=lambda item: -item[1][1]):
+        table.add_row(name, f"{first:.2f}", f"{total:.2f}")
+    Console().print(table)
 
 
 @app.command()
@@ -355,9 +409,16 @@ def _number(text: str) -> int | float:
 
 
 @contextmanager
-def _watched(planned: int) -> Iterator[tuple[Callable[[Progress], None], Callable[[], bool]]]:
-    """A progress line on standard error, and Ctrl-C as a wish to stop after the batch in work."""
+def _watched(
+    planned: int, strategy: str, metrics_port: int | None
+) -> Iterator[tuple[Callable[[Progress], None], Callable[[], bool]]]:
+    """A progress line on standard error, gauges, and Ctrl-C as a wish to stop after the batch in work."""
     asked_to_stop = False
+    gauges = None
+    if metrics_port is not None:
+        from grodtd.adapters.telemetry.search import SearchGauges
+
+        gauges = SearchGauges(metrics_port)
 
     def on_interrupt(*_: object) -> None:
         nonlocal asked_to_stop
@@ -379,10 +440,22 @@ def _watched(planned: int) -> Iterator[tuple[Callable[[Progress], None], Callabl
                 best = "–" if progress.best is None else f"{progress.best:.4g}"
                 text = f"{progress.per_second:,.0f} a second, best {best}, {progress.undefined:,} undefined"
                 bar.update(task, completed=progress.done, total=progress.planned, description=text)
+                if gauges is not None:
+                    gauges.update(
+                        progress.study_id,
+                        strategy,
+                        done=progress.done,
+                        planned=progress.planned,
+                        undefined=progress.undefined,
+                        per_second=progress.per_second,
+                        best=progress.best,
+                    )
 
             yield show, lambda: asked_to_stop
     finally:
         signal.signal(signal.SIGINT, before)
+        if gauges is not None:
+            gauges.close()
 
 
 def _show(url: str, study_id: str, report: Path | None, as_json: bool) -> None:
