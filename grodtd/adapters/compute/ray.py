@@ -217,7 +217,7 @@ def _connect(address: str | None, workers: int | None) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM) if is_main else None
     try:
         ray.init(**quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
         raise ConfigError(f"cannot connect to Ray at {address or 'this machine'}: {error}") from error
     finally:
         # Ray puts its own handler there; ending the process is ours to decide.
