@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from grodtd.entrypoints.cli import backtest, costs, data, portfolio, regime, runs, strategy
+from grodtd.entrypoints.cli import backtest, costs, data, optimize, portfolio, regime, runs, strategy
 
 app = typer.Typer(
     name="grodt",
@@ -25,6 +25,7 @@ app.command()(backtest.verify)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.command("portfolio")(portfolio.portfolio)
+app.add_typer(optimize.app, name="optimize")
 app.add_typer(strategy.app, name="strategy")
 app.add_typer(regime.app, name="regime")
 app.add_typer(costs.app, name="costs")
