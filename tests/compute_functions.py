@@ -46,6 +46,10 @@ def decided_sides(shared: tuple[Strategy, Bars], task: tuple[Any, ...]) -> bytes
     return strategy.decisions(bars, strategy.params(*task)).side.tobytes()
 
 
+def content(arrays: list[np.ndarray[Any, Any]], task: int) -> tuple[tuple[int, ...], str, Any]:
+    return arrays[task].shape, arrays[task].dtype.str, arrays[task].tolist()
+
+
 def ones(shared: None, task: int) -> np.ndarray[Any, Any]:
     return np.ones(task)
 

@@ -28,6 +28,7 @@ from grodtd.strategies.s1_trend import S1_TREND
 from grodtd.workflows.strategies import resolve_strategy, scaffold
 from tests.compute_functions import (
     closes_sum,
+    content,
     decided_sides,
     interrupt_then_wait,
     is_our_rule,
@@ -106,6 +107,18 @@ def test_bars_arrive_to_the_last_bit_and_cannot_be_written(compute: ComputePort)
     assert found == {i: (float(bars[p].close.sum()), bars[p].content_hash(), False) for i, p in enumerate(parts)}
 
 
+def test_arrays_of_every_layout_arrive(compute: ComputePort) -> None:
+    arrays = [
+        np.empty(0),
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(10)[::2],
+        np.array(3.5),
+        np.zeros((0, 3), np.int8),
+    ]
+    found = dict(compute.map(content, arrays, range(5)))
+    assert found == {i: (a.shape, a.dtype.str, a.tolist()) for i, a in enumerate(arrays)}
+
+
 def test_large_results_arrive_whole(compute: ComputePort) -> None:
     found = dict(compute.map(ones, None, [1, 100_000, 3]))
     assert {index: array.sum() for index, array in found.items()} == {0: 1, 1: 100_000, 2: 3}
@@ -138,9 +151,10 @@ def test_a_sweep_in_tasks_is_the_sweep_bit_for_bit(compute: ComputePort) -> None
     combinations = list(combinations_of(S1_TREND, grid))
     tasks = [t for job in range(2) for t in sweep_tasks(S1_TREND, combinations, per_task=5, job=job)]
     assert len(tasks) == 12
+    # First here: what is compiled once is on the disk for Ray's workers.
+    wholes = [run_sweep(job.market, S1_TREND, combinations, account, threads=2) for job in jobs]
     parts = [part for _, part in compute.map(sweep_part, jobs, tasks)]
-    for number, job in enumerate(jobs):
-        whole = run_sweep(job.market, S1_TREND, combinations, account, threads=2)
+    for number, (job, whole) in enumerate(zip(jobs, wholes, strict=True)):
         found = joined(job, combinations, [part for part in parts if part.job == number])
         for name in ("params", "sums", "equity", "final", "by_engine"):
             assert getattr(found, name).tobytes() == getattr(whole, name).tobytes(), name
