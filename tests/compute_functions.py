@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,10 @@ def decided_sides(shared: tuple[Strategy, Bars], task: tuple[Any, ...]) -> bytes
     return strategy.decisions(bars, strategy.params(*task)).side.tobytes()
 
 
+def content(arrays: list[np.ndarray[Any, Any]], task: int) -> tuple[tuple[int, ...], str, Any]:
+    return arrays[task].shape, arrays[task].dtype.str, arrays[task].tolist()
+
+
 def ones(shared: None, task: int) -> np.ndarray[Any, Any]:
     return np.ones(task)
 
@@ -54,3 +60,9 @@ def die_where_told(shared: Path, task: int) -> int:
         file.unlink()
         os._exit(1)
     return task
+
+
+def interrupt_then_wait(shared: threading.Event, task: int) -> bool:
+    """Press Ctrl-C and go on working."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return shared.wait(60)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from grodtd.backtest.engine import Market
 from grodtd.backtest.sweep import run_sweep, why_engine
-from grodtd.domain.bars import FloatArray, daily_marks
+from grodtd.domain.bars import Bars, FloatArray, daily_marks
 from grodtd.domain.market import Account
 from grodtd.domain.strategy import Strategy
 from grodtd.domain.sweep import SUMS, SweepResult
 
 Combination = tuple[Any, ...]
+
+# benchmarks/distribution.py: 4,000 combinations of s1_trend over a year of minutes, 100 to a task, on a busy processor.
+_S_PER_COMBINATION_AND_BAR: Final = 2e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,15 @@ class SweepPart(NamedTuple):
     equity: FloatArray
     final: FloatArray
     by_engine: npt.NDArray[np.bool_]
+
+
+def combinations_per_task(bars: Bars, *, task_s: float = 1.0) -> int:
+    """Return about how many combinations over these bars take one processor `task_s` seconds; at least 1.
+
+    Handing a task over costs a millisecond, so half a second is enough. Longer ones save features that tasks compute
+    anew, shorter ones lose less with a machine.
+    """
+    return max(round(task_s / (_S_PER_COMBINATION_AND_BAR * max(len(bars), 1))), 1)
 
 
 def sweep_tasks(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +19,7 @@ from grodtd.adapters.compute.local import LocalCompute
 from grodtd.adapters.market_data.synthetic import synthetic_bars
 from grodtd.backtest.engine import Market
 from grodtd.backtest.sweep import combinations_of, run_sweep
-from grodtd.backtest.sweep_tasks import SweepJob, joined, sweep_part, sweep_tasks
+from grodtd.backtest.sweep_tasks import SweepJob, combinations_per_task, joined, sweep_part, sweep_tasks
 from grodtd.domain.compute import ComputePort
 from grodtd.domain.errors import ConfigError, DataError
 from grodtd.domain.kernel import JIT_DISABLED
@@ -26,7 +28,9 @@ from grodtd.strategies.s1_trend import S1_TREND
 from grodtd.workflows.strategies import resolve_strategy, scaffold
 from tests.compute_functions import (
     closes_sum,
+    content,
     decided_sides,
+    interrupt_then_wait,
     is_our_rule,
     ones,
     plus,
@@ -103,6 +107,18 @@ def test_bars_arrive_to_the_last_bit_and_cannot_be_written(compute: ComputePort)
     assert found == {i: (float(bars[p].close.sum()), bars[p].content_hash(), False) for i, p in enumerate(parts)}
 
 
+def test_arrays_of_every_layout_arrive(compute: ComputePort) -> None:
+    arrays = [
+        np.empty(0),
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(10)[::2],
+        np.array(3.5),
+        np.zeros((0, 3), np.int8),
+    ]
+    found = dict(compute.map(content, arrays, range(5)))
+    assert found == {i: (a.shape, a.dtype.str, a.tolist()) for i, a in enumerate(arrays)}
+
+
 def test_large_results_arrive_whole(compute: ComputePort) -> None:
     found = dict(compute.map(ones, None, [1, 100_000, 3]))
     assert {index: array.sum() for index, array in found.items()} == {0: 1, 1: 100_000, 2: 3}
@@ -135,12 +151,47 @@ def test_a_sweep_in_tasks_is_the_sweep_bit_for_bit(compute: ComputePort) -> None
     combinations = list(combinations_of(S1_TREND, grid))
     tasks = [t for job in range(2) for t in sweep_tasks(S1_TREND, combinations, per_task=5, job=job)]
     assert len(tasks) == 12
+    # First here: what is compiled once is on the disk for Ray's workers.
+    wholes = [run_sweep(job.market, S1_TREND, combinations, account, threads=2) for job in jobs]
     parts = [part for _, part in compute.map(sweep_part, jobs, tasks)]
-    for number, job in enumerate(jobs):
-        whole = run_sweep(job.market, S1_TREND, combinations, account, threads=2)
+    for number, (job, whole) in enumerate(zip(jobs, wholes, strict=True)):
         found = joined(job, combinations, [part for part in parts if part.job == number])
         for name in ("params", "sums", "equity", "final", "by_engine"):
             assert getattr(found, name).tobytes() == getattr(whole, name).tobytes(), name
+
+
+def test_ctrl_c_does_not_wait_for_threads_at_work() -> None:
+    is_done = threading.Event()
+    with LocalCompute(1) as compute, pytest.raises(KeyboardInterrupt):
+        list(compute.map(interrupt_then_wait, is_done, [0]))
+    assert not is_done.is_set()
+    is_done.set()
+
+
+def test_a_task_is_about_a_second_of_work() -> None:
+    year = synthetic_bars("G1", 525_600, seed=1)[0]
+    # 525,600 bars x 20 ns are 10.5 ms a combination.
+    assert combinations_per_task(year) == 95
+    assert combinations_per_task(year, task_s=0.5) == 48
+    assert combinations_per_task(year, task_s=1e-9) == 1
+    assert combinations_per_task(year[:0]) == 50_000_000
+
+
+def test_a_part_that_is_missing_or_comes_twice_is_noticed() -> None:
+    account = Account(Instrument("binance", "G1"), Costs(2, 5), Sizing("fixed_qty", qty=0.1), initial_capital=1e7)
+    job = SweepJob(Market(synthetic_bars("G1", 3_000, seed=1)[0]), S1_TREND, account)
+    combinations = list(combinations_of(S1_TREND, {"stop_atr": [1.0, 2.0]}))
+    part = sweep_part([job], next(sweep_tasks(S1_TREND, combinations, per_task=1)))
+    with pytest.raises(AssertionError, match="did not come back"):
+        joined(job, combinations, [part])
+    with pytest.raises(AssertionError, match="came back twice"):
+        joined(job, combinations, [part, part])
+
+
+def test_without_ray_the_extra_is_named() -> None:
+    text = "import sys; sys.modules['ray'] = None; import grodtd.adapters.compute.ray"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert "ConfigError: computing with Ray needs the extra `ray`" in done.stderr
 
 
 def test_threads_number_at_least_one() -> None:

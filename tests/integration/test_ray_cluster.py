@@ -85,6 +85,8 @@ def test_a_sweep_that_loses_a_node_is_the_local_one_bit_for_bit(
     parts = []
     with RayCompute(cluster.address) as cluster_compute:
         assert cluster_compute.workers == 2
+        again = SweepJob(job.market, S1_TREND, account)
+        assert len(list(cluster_compute.map(sweep_part, [again], tasks[:3]))) == 3
         for number, (_, part) in enumerate(cluster_compute.map(sweep_part, [job], tasks)):
             parts.append(part)
             if number == 9:

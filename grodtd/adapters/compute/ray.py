@@ -1,13 +1,15 @@
 """Tasks on the machines of a Ray cluster, or on this one; the only file that imports ray.
 
-What a map needs is put into Ray's object store once; every node fetches it once, and its workers read the arrays in
-place. Functions and compiled rules travel by name, because every worker has the same code: one that has not is refused.
-A strategy from a user's own file travels as source. Ray itself retries nothing here: tasks whose worker, node or result
-was lost are handed out again by `map`, with one bound that counts every cause.
+What a map needs is put into Ray's object store once, and not again by the next map if that needs the same; every node
+fetches it once, and its workers read the arrays in place. Functions and compiled rules travel by name, because every
+worker has the same code: one that has not is refused. A strategy from a user's own file travels as source. Ray itself
+retries nothing here: tasks whose worker, node or result was lost are handed out again by `map`, with one bound that
+counts every cause.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import logging
@@ -106,6 +108,7 @@ class RayCompute:
         if ray.is_initialized():
             raise ConfigError("this process is connected to Ray already; close that one first")
         self._attempts_max, self.restarted = attempts_max, 0
+        self._last: tuple[bytes, _Job] | None = None
         _connect(address, workers)
         self._is_open = True
         try:
@@ -129,8 +132,7 @@ class RayCompute:
         self, function: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
     ) -> Iterator[tuple[int, Result]]:
         """As `ComputePort.map`."""
-        packed = _pack((function, shared))
-        job = _Job(ray.put(packed), _code())
+        job, sources = self._put(function, shared)
         remaining = enumerate(tasks)
         in_flight: dict[ray.ObjectRef[Any], _Attempt] = {}
 
@@ -141,7 +143,7 @@ class RayCompute:
             # At least one, so that a cluster that has lost all its nodes goes on when the next one joins.
             room = max(IN_FLIGHT_PER_CPU * self.workers, 1) - len(in_flight)
             for index, task in islice(remaining, max(room, 0)):
-                submit(_Attempt(index, _pack(task, known=packed.sources), 1))
+                submit(_Attempt(index, _pack(task, known=sources), 1))
 
         try:
             refill()
@@ -169,10 +171,20 @@ class RayCompute:
             for ref in in_flight:
                 ray.cancel(ref, force=True)
 
+    def _put(self, function: object, shared: object) -> tuple[_Job, dict[str, dict[str, bytes]]]:
+        """Return the job and the modules that travel with it; what the map before had put is not put again."""
+        packed = _pack((function, shared))
+        digest = hashlib.blake2b(packed.data)
+        for array in packed.arrays:
+            digest.update(array.data)
+        if self._last is None or self._last[0] != digest.digest():
+            self._last = digest.digest(), _Job(ray.put(packed), _code())
+        return self._last[1], packed.sources
+
     def close(self) -> None:
         """Disconnect; a Ray on this machine that we started stops."""
         if self._is_open:
-            self._is_open = False
+            self._is_open, self._last = False, None
             ray.shutdown()
 
     def __enter__(self) -> Self:
@@ -217,7 +229,7 @@ def _connect(address: str | None, workers: int | None) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM) if is_main else None
     try:
         ray.init(**quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
         raise ConfigError(f"cannot connect to Ray at {address or 'this machine'}: {error}") from error
     finally:
         # Ray puts its own handler there; ending the process is ours to decide.
