@@ -21,7 +21,7 @@ from grodtd.adapters.storage.returns import read_returns, write_returns
 from grodtd.adapters.storage.trial_store import TrialStore
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep import run_sweep
-from grodtd.backtest.sweep_tasks import SweepJob, joined, sweep_part, sweep_tasks
+from grodtd.backtest.sweep_tasks import SweepJob, combinations_per_task, joined, sweep_part, sweep_tasks
 from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config
 from grodtd.domain.bars import DAY_S, US_PER_S, Bars, FloatArray, IntArray, daily_marks, utc
@@ -411,7 +411,8 @@ def _swept(
     if compute is None:
         return run_sweep(market, ready.strategy, combos, ready.account, threads=ready.search.threads)
     job = SweepJob(market, ready.strategy, ready.account)
-    per_task = max(math.ceil(len(combos) / (4 * compute.workers)), 1)
+    # Long enough to be worth handing over, short enough that every worker gets some.
+    per_task = min(combinations_per_task(market.bars), max(math.ceil(len(combos) / compute.workers), 1))
     tasks = sweep_tasks(ready.strategy, combos, per_task=per_task)
     return joined(job, combos, (part for _, part in compute.map(sweep_part, [job], tasks)))
 
