@@ -38,7 +38,7 @@ def balanced_accuracy(true: Labels, found: Labels) -> float:
 def median_delay(true: Labels, found: Labels) -> float:
     """Return the median bars from a true change until the new class is found; changes never found are left out."""
     changes = np.flatnonzero(np.diff(true)) + 1
-    ends = np.append(changes[1:], true.size)
+    ends = np.append(changes, true.size)[1:]
     hits = [np.flatnonzero(found[a:b] == true[a]) for a, b in zip(changes, ends, strict=True)]
     waited = [int(hit[0]) for hit in hits if hit.size]
     return float(np.median(waited)) if waited else math.nan
@@ -84,7 +84,7 @@ def volatility_ratio(bars: Bars, labels: Labels, *, seed: int, hours: float = 1.
     high, calm = now == Regime.HIGH_VOLATILITY, now == Regime.RANGING
 
     def ratio(weight: FloatArray) -> float:
-        return _mean(ahead, weight * high) / _mean(ahead, weight * calm)
+        return _ratio(_mean(ahead, weight * high), _mean(ahead, weight * calm))
 
     return _interval(ratio, ahead.size, seed)
 
@@ -103,7 +103,7 @@ def variance_ratio_difference(bars: Bars, labels: Labels, *, seed: int) -> Inter
     trending, ranging = now == Regime.TRENDING, now == Regime.RANGING
 
     def difference(weight: FloatArray) -> float:
-        ratios = [_mean(long, weight * c) / (q * _mean(short, weight * c)) for c in (trending, ranging)]
+        ratios = [_ratio(_mean(long, weight * c), q * _mean(short, weight * c)) for c in (trending, ranging)]
         return ratios[0] - ratios[1]
 
     return _interval(difference, long.size, seed)
@@ -112,6 +112,10 @@ def variance_ratio_difference(bars: Bars, labels: Labels, *, seed: int) -> Inter
 def _mean(values: FloatArray, weight: FloatArray) -> float:
     total = weight.sum()
     return float((values * weight).sum() / total) if total > 0 else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan  # bars that stand still have no variance to compare with
 
 
 def _interval(statistic: object, n: int, seed: int) -> Interval:
