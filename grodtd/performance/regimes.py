@@ -84,7 +84,7 @@ def volatility_ratio(bars: Bars, labels: Labels, *, seed: int, hours: float = 1.
     high, calm = now == Regime.HIGH_VOLATILITY, now == Regime.RANGING
 
     def ratio(weight: FloatArray) -> float:
-        return _mean(ahead, weight * high) / _mean(ahead, weight * calm)
+        return _ratio(_mean(ahead, weight * high), _mean(ahead, weight * calm))
 
     return _interval(ratio, ahead.size, seed)
 
@@ -103,7 +103,7 @@ def variance_ratio_difference(bars: Bars, labels: Labels, *, seed: int) -> Inter
     trending, ranging = now == Regime.TRENDING, now == Regime.RANGING
 
     def difference(weight: FloatArray) -> float:
-        ratios = [_mean(long, weight * c) / (q * _mean(short, weight * c)) for c in (trending, ranging)]
+        ratios = [_ratio(_mean(long, weight * c), q * _mean(short, weight * c)) for c in (trending, ranging)]
         return ratios[0] - ratios[1]
 
     return _interval(difference, long.size, seed)
@@ -112,6 +112,10 @@ def variance_ratio_difference(bars: Bars, labels: Labels, *, seed: int) -> Inter
 def _mean(values: FloatArray, weight: FloatArray) -> float:
     total = weight.sum()
     return float((values * weight).sum() / total) if total > 0 else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else math.nan  # bars that stand still have no variance to compare with
 
 
 def _interval(statistic: object, n: int, seed: int) -> Interval:

@@ -1,52 +1,142 @@
-"""The ledger of QUANT_SPEC section 4, worked out by hand there."""
+"""The ledger against QUANT_SPEC 4, worked out there, and the proof that it adds up."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from grodtd.domain.bars import Bars
-from grodtd.domain.run import Fills
-from grodtd.execution.ledger import ledger_of
+from grodtd.domain.errors import ExecutionError
+from grodtd.domain.market import Account, Costs, Instrument, Sizing
+from grodtd.domain.run import Fills, RunResult
+from grodtd.execution.fills import fill_orders
+from grodtd.execution.ledger import check_ledger, ledger_of
 
-# Buy 2 at 100.05 (reference 100), sell 0.5 at 103.97 (104), sell 1.5 at 97.90 (98), fee 5 bp, funding in bars 1 and 3.
-CLOSES = np.array([100.0, 102.0, 104.0, 101.0, 98.0])
-BARS = Bars(np.arange(5) * 60_000_000, CLOSES, CLOSES, CLOSES, CLOSES, np.ones(5), timeframe="1m")
-QTY, REF, PRICE = np.array([2.0, 0.5, 1.5]), np.array([100.0, 104.0, 98.0]), np.array([100.05, 103.97, 97.90])
-FILLS = Fills(
-    bar=np.array([0, 2, 4]),
-    trade=np.zeros(3, np.int64),
-    side=np.array([1, -1, -1], np.int8),
-    qty=QTY,
-    ref=REF,
-    price=PRICE,
-    fee=5e-4 * QTY * PRICE,
-    spread=np.array([0.04, 0.01, 0.03]),
-    impact=np.array([0.0, 0.0, 0.02]),
-    reason=np.zeros(3, np.int8),
-)
-LEDGER = ledger_of(
-    BARS, FILLS, np.array([2.0, 2.0, 1.5, 1.5, 0.0]), np.array([0, -0.0202, 0, -0.01485, 0]) * -1, np.zeros(5)
-)
+MINUTE_US = 60_000_000
+REGIMES = np.array(["range", "range", "trend", "trend", "hv"])
 
 
-def test_sums() -> None:
-    assert LEDGER.gross.sum() == pytest.approx(-1.0)
-    # 2 * 0.05 + 0.5 * 0.03 + 1.5 * 0.10 = 0.265, of which spread 0.08 and impact 0.02
-    assert (LEDGER.spread + LEDGER.slippage + LEDGER.impact).sum() == pytest.approx(0.265)
-    assert LEDGER.spread.sum() == pytest.approx(0.08)
-    assert LEDGER.impact.sum() == pytest.approx(0.02)
-    assert LEDGER.fees.sum() == pytest.approx(0.1994675)
-    assert LEDGER.funding.sum() == pytest.approx(0.03505)
-    assert LEDGER.net.sum() == pytest.approx(-1.4995175)
+def standing_bars(*closes: float) -> Bars:
+    price = np.array(closes)
+    return Bars(np.arange(price.size) * MINUTE_US, price, price, price, price, np.ones(price.size))
 
 
-def test_each_bar() -> None:
-    # Without funding: -0.20005, 4.0, 3.9590075, -4.5, -4.723425; funding is paid in bars 1 and 3.
-    expected = np.array([-0.20005, 4.0 - 0.0202, 3.9590075, -4.5 - 0.01485, -4.723425])
-    np.testing.assert_allclose(LEDGER.net, expected, atol=1e-12)
+def spec_fills(spread: tuple[float, ...] = (0, 0, 0), impact: tuple[float, ...] = (0, 0, 0)) -> Fills:
+    """Buy 2 at 100.05 (reference 100), sell 0.5 at 103.97 (104), sell 1.5 at 97.90 (98); the fee is 0.05 %."""
+    qty, price = np.array([2.0, 0.5, 1.5]), np.array([100.05, 103.97, 97.90])
+    return Fills(
+        bar=np.array([0, 2, 4]),
+        trade=np.zeros(3, dtype=np.int64),
+        side=np.array([1, -1, -1], dtype=np.int8),
+        qty=qty,
+        ref=np.array([100.0, 104.0, 98.0]),
+        price=price,
+        fee=0.0005 * qty * price,
+        spread=np.array(spread, dtype=float),
+        impact=np.array(impact, dtype=float),
+        reason=np.array([0, 4, 4], dtype=np.int8),
+    )
 
 
-def test_by_regime() -> None:
-    regime = np.array([0, 0, 1, 1, 2])  # range, range, trend, trend, high volatility
-    np.testing.assert_allclose(np.bincount(regime, weights=LEDGER.net), [3.77975, -0.5558425, -4.723425], atol=1e-12)
+BARS = standing_bars(100, 102, 104, 101, 98)
+POSITION = np.array([2, 2, 1.5, 1.5, 0])
+FUNDING = np.array([0, 0.0202, 0, 0.01485, 0])
+NOTHING = np.zeros(5)
+
+
+def test_totals_are_those_of_the_specification() -> None:
+    totals = ledger_of(BARS, spec_fills(), POSITION, FUNDING, NOTHING).totals()
+    # Gross: 2 * 2 + 2 * 2 - 1.5 * 3 - 1.5 * 3 = -1. Slippage: 2 * 0.05 + 0.5 * 0.03 + 1.5 * 0.1 = 0.265.
+    # Fees: 0.10005 + 0.0259925 + 0.073425 = 0.1994675.
+    expected = {"gross": -1.0, "spread": 0, "slippage": 0.265, "impact": 0, "fees": 0.1994675, "funding": 0.03505}
+    assert totals == {name: pytest.approx(value, abs=1e-12) for name, value in {**expected, "borrow": 0}.items()}
+
+
+def test_every_bar_is_that_of_the_specification() -> None:
+    # The specification's bars are before funding, which falls into bars 1 and 3.
+    ledger = ledger_of(BARS, spec_fills(), POSITION, NOTHING, NOTHING)
+    np.testing.assert_allclose(ledger.net, [-0.20005, 4.0, 3.9590075, -4.5, -4.723425], rtol=1e-12)
+    with_funding = ledger_of(BARS, spec_fills(), POSITION, FUNDING, NOTHING)
+    np.testing.assert_allclose(with_funding.net, ledger.net - FUNDING, rtol=1e-12)
+    assert with_funding.net.sum() == pytest.approx(-1.4995175, rel=1e-12)
+
+
+def test_regimes_share_the_total_as_in_the_specification() -> None:
+    net = ledger_of(BARS, spec_fills(), POSITION, FUNDING, NOTHING).net
+    found = {name: float(net[name == REGIMES].sum()) for name in ("range", "trend", "hv")}
+    expected = {"range": 3.77975, "trend": -0.5558425, "hv": -4.723425}
+    assert found == {name: pytest.approx(value, rel=1e-12) for name, value in expected.items()}
+
+
+def test_spread_and_impact_are_taken_out_of_the_slippage_and_leave_the_net() -> None:
+    # Of 0.1, 0.015 and 0.15 lost at the fills, 0.04, 0.01 and 0.03 are spread and 0.05, 0 and 0.1 impact.
+    ledger = ledger_of(BARS, spec_fills((0.04, 0.01, 0.03), (0.05, 0, 0.1)), POSITION, FUNDING, NOTHING)
+    np.testing.assert_allclose(ledger.spread, [0.04, 0, 0.01, 0, 0.03], atol=1e-12)
+    np.testing.assert_allclose(ledger.impact, [0.05, 0, 0, 0, 0.1], atol=1e-12)
+    np.testing.assert_allclose(ledger.slippage, [0.01, 0, 0.005, 0, 0.02], atol=1e-12)
+    assert ledger.net.sum() == pytest.approx(-1.4995175, rel=1e-12)
+
+
+def test_several_fills_of_one_bar_add_up() -> None:
+    # Buy 2 at 100, sell 2 at 103, in a bar that closes at 104: 2 * 4 - 2 * 1 = 6.
+    qty = np.array([2.0, 2.0])
+    price, zero = np.array([100.0, 103.0]), np.zeros(2)
+    fills = Fills(
+        *(np.zeros(2, dtype=np.int64),) * 2,
+        np.array([1, -1], dtype=np.int8),
+        *(qty, price, price, zero, zero, zero),
+        np.array([0, 4], dtype=np.int8),
+    )
+    ledger = ledger_of(standing_bars(104), fills, np.zeros(1), np.zeros(1), np.zeros(1))
+    assert ledger.gross.tolist() == [6.0]
+    assert ledger.slippage.tolist() == [0.0]
+
+
+def test_borrow_is_a_cost_of_its_bar() -> None:
+    borrow = np.array([0.1, 0, 0, 0.2, 0])
+    with_borrow, without = (ledger_of(BARS, spec_fills(), POSITION, NOTHING, b) for b in (borrow, NOTHING))
+    np.testing.assert_allclose(with_borrow.net, without.net - borrow, rtol=1e-12)
+
+
+def long_one() -> RunResult:
+    """Bought at 100 with a fee of 1, worth 102 at the end and sold there with a fee of 1.02."""
+    account = Account(Instrument("hand", "X"), Costs(taker_bps=100), Sizing("fixed_qty"), initial_capital=1_000)
+    bars = standing_bars(100, 100, 102)
+    return fill_orders(bars, np.ones(3, dtype=np.int8), np.full((6, 3), np.nan), account)
+
+
+def test_a_ledger_that_explains_the_equity_passes() -> None:
+    result = long_one()
+    np.testing.assert_allclose(result.equity, [1000, 999, 999.98], rtol=1e-12)
+    check_ledger([result], np.arange(3), result.equity, 1_000, 0.0, None)
+    check_ledger([], np.arange(0), np.empty(0), 1_000, 0.0, None)
+
+
+@pytest.mark.parametrize("bar", [0, 1, 2])
+def test_a_penny_missing_in_any_bar_is_an_error(bar: int) -> None:
+    result = long_one()
+    equity = result.equity.copy()
+    equity[bar] += 0.01
+    with pytest.raises(ExecutionError, match="differ by 0.01 after 202 of trading; this is a bug"):
+        check_ledger([result], np.arange(3), equity, 1_000, 0.0, None)
+
+
+def test_a_cost_that_never_reached_the_account_is_an_error() -> None:
+    result = long_one()
+    dearer = replace(result, ledger=replace(result.ledger, fees=result.ledger.fees + 0.5))
+    with pytest.raises(ExecutionError, match="does not add up"):
+        check_ledger([dearer], np.arange(3), result.equity, 1_000, 0.0, None)
+
+
+def test_after_ruin_only_what_was_forgiven_may_be_missing() -> None:
+    # Ten short at 100 and 250 at the end of bar 2: -500, floored at 0.
+    account = Account(Instrument("hand", "X"), Costs(), Sizing("fixed_qty", qty=10), initial_capital=1_000)
+    bars = standing_bars(100, 100, 250, 250)
+    result = fill_orders(bars, -np.ones(4, dtype=np.int8), np.full((6, 4), np.nan), account)
+    assert result.stopped == (2, "ruin")
+    assert result.equity.tolist() == [1000, 1000, 0, 0]
+    check_ledger([result], np.arange(4), result.equity, 1_000, 500.0, result.stopped)
+    with pytest.raises(ExecutionError, match="differ by 500"):
+        check_ledger([result], np.arange(4), result.equity, 1_000, 0.0, result.stopped)

@@ -1,23 +1,44 @@
-"""Which decisions a regime gate lets through."""
+"""The regime gate, close by close."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
+import numpy as np
+import pytest
+
+from grodtd.domain.market import OnExit
 from grodtd.execution.gate import entry_gate
 from grodtd.indicators.regime import Regime
 
-LABELS = np.array([np.nan, Regime.RANGING, Regime.TRENDING, Regime.TRENDING, Regime.HIGH_VOLATILITY])
+RANGING, TRENDING, HIGH, TRANSITION = (
+    float(r) for r in (Regime.RANGING, Regime.TRENDING, Regime.HIGH_VOLATILITY, Regime.TRANSITION)
+)
+LABELS = np.array([math.nan, RANGING, TRENDING, HIGH, TRANSITION, TRENDING])
 
 
-def test_hold_masks_entries_and_closes_nothing() -> None:
-    assert entry_gate(LABELS, [Regime.TRENDING]).tolist() == [0, 0, 1, 1, 0]
+@pytest.mark.parametrize(
+    ("allowed", "on_exit", "gate"),
+    [
+        ((Regime.TRENDING,), "hold", [0, 0, 1, 0, 0, 1]),
+        # Not knowing closes nothing: only another regime does.
+        ((Regime.TRENDING,), "flat", [0, -1, 1, -1, -1, 1]),
+        ((Regime.RANGING, Regime.TRANSITION), "hold", [0, 1, 0, 0, 1, 0]),
+        ((Regime.RANGING, Regime.TRANSITION), "flat", [0, 1, -1, -1, 1, -1]),
+        (tuple(Regime), "flat", [0, 1, 1, 1, 1, 1]),
+        ((), "hold", [0] * 6),
+        ((), "flat", [0, -1, -1, -1, -1, -1]),
+    ],
+)
+def test_gate(allowed: tuple[Regime, ...], on_exit: OnExit, gate: list[int]) -> None:
+    found = entry_gate(LABELS, allowed, on_exit)
+    assert found.dtype == np.int8
+    assert found.tolist() == gate
 
 
-def test_flat_closes_outside_but_not_while_unknown() -> None:
-    assert entry_gate(LABELS, [Regime.TRENDING], "flat").tolist() == [0, -1, 1, 1, -1]
+def test_a_gate_holds_unless_told_otherwise() -> None:
+    assert entry_gate(LABELS, {Regime.HIGH_VOLATILITY}).tolist() == [0, 0, 0, 1, 0, 0]
 
 
-def test_nothing_allowed_and_everything_allowed() -> None:
-    assert entry_gate(LABELS, []).tolist() == [0] * 5
-    assert entry_gate(LABELS, list(Regime)).tolist() == [0, 1, 1, 1, 1]
+def test_no_bars_no_gate() -> None:
+    assert entry_gate(LABELS[:0], [Regime.TRENDING]).shape == (0,)

@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[3]
 MINUTE_US = 60_000_000
 N_BARS = 400 if JIT_DISABLED else 4_000
 
-SIDES = ("cross", "vwap_fade", "channel_breakout", "coin")
 EVERY: tuple[Indicator, ...] = (
     sma(7),
     sma(5, "typical"),
@@ -59,10 +58,11 @@ EVERY: tuple[Indicator, ...] = (
     vwap("day"),
     vwap("week"),
     vwap(["08:00", "13:30"]),
-    vwap_fade(20, 1.5, 0.5),
-    channel_breakout(12, 6, 8, 1.1),
-    coin(0.1, 5, 3),
+    vwap_fade(8, 1.5, 0.5),
+    channel_breakout(6, 3, 5, 1.2),
+    coin(0.2, 4, 7),
 )
+SIDES = ("vwap_fade", "channel_breakout", "coin")  # whose value is a position, not a price
 
 
 def rough_bars(n: int = N_BARS, seed: int = 11) -> Bars:
@@ -176,7 +176,7 @@ def test_more_missing_bars_are_a_fresh_start(indicator: Indicator, missing: int)
     if indicator.restarts_after_gap:
         np.testing.assert_array_equal(indicator.values(bars)[at:], restarted)
     else:
-        assert indicator.name.startswith(("vwap", "coin"))
+        assert indicator.name.startswith(("vwap(", "coin"))
         assert not np.array_equal(indicator.values(bars)[at:], restarted)
 
 
@@ -184,23 +184,24 @@ def test_values_scale_with_price(indicator: Indicator) -> None:
     # A factor of two is exact in binary, so the law holds to the bit.
     bars = rough_bars()
     doubled = with_columns(bars.time, {c: v * (1 if c == "volume" else 2) for c, v in columns_of(bars).items()})
-    factor = 1.0 if indicator.name.startswith(("rsi", "adx", *SIDES)) else 2.0
+    factor = 1.0 if indicator.name.startswith(("rsi", "adx", "cross", *SIDES)) else 2.0
     np.testing.assert_array_equal(indicator.values(doubled), indicator.values(bars) * factor)
 
 
 def is_a_price(indicator: Indicator) -> bool:
-    return not indicator.name.startswith(("rsi", "adx", "atr", "slope", "rolling_std", *SIDES))
+    return not indicator.name.startswith(("rsi", "adx", "atr", "cross", "slope", "rolling_std", *SIDES))
 
 
 @pytest.mark.parametrize("price", [0.07, 0.1, 1.1, 29_641.13])
 def test_a_market_that_stands_still_has_exactly_its_price_as_its_average(indicator: Indicator, price: float) -> None:
     # Plain sums miss it: 0.1 + 0.1 + 0.1 is 0.30000000000000004, and a third of that is more than 0.1.
-    if indicator.name.startswith("coin"):
-        return  # drawn by lot, whatever the market does
     n = indicator.warmup_bars + 40
     still = np.full(n, price)
     bars = Bars(np.arange(n) * MINUTE_US, still, still, still, still, np.linspace(0.1, 7.0, n))
-    value = price if is_a_price(indicator) else 50.0 if indicator.name.startswith("rsi") else 0.0
+    value: float | FloatArray = price if is_a_price(indicator) else 50.0 if indicator.name.startswith("rsi") else 0.0
+    if indicator.name.startswith("coin"):  # a lot falls as it falls, whatever the market does
+        value = indicator.values(with_columns(bars.time, columns_of(rough_bars()[:n])))
+        assert set(value.tolist()) == {-1.0, 0.0, 1.0}
     np.testing.assert_array_equal(indicator.values(bars)[indicator.warmup_bars - 1 :], value)
 
 
@@ -282,6 +283,116 @@ def test_vwap_before_any_volume_is_the_typical_price() -> None:
     assert vwap().values(bar).tolist() == [2.5]  # (4 + 1 + 2.5) / 3
 
 
+def test_a_fade_begins_beyond_one_distance_and_ends_within_another() -> None:
+    # One unit a bar, so the VWAP is the mean of the closes so far; distance d, deviation = root mean square of two d.
+    #   close   10   10   16      16      14      8       6       30
+    #   VWAP    10   10   12      13      13.2    12.33   11.43   13.75
+    #   d       0    0    4       3       0.8     -4.33   -5.43   16.25
+    #   dev          0    2.83    3.54    2.20    3.12    4.91    12.11
+    #   d/dev        0    1.41    0.85    0.36    -1.39   -1.11   1.34
+    # Beyond 1.2: short at 1.41, still at 0.85, out at 0.36; long at -1.39, still at -1.11; short at once at 1.34.
+    found = vwap_fade(2, 1.2, 0.5).values(closes(10, 10, 16, 16, 14, 8, 6, 30))
+    np.testing.assert_array_equal(found, [np.nan, 0, -1, -1, 0, 1, 1, -1])
+    # With a way out at 0.9, 0.85 is within it already.
+    found = vwap_fade(2, 1.2, 0.9).values(closes(10, 10, 16, 16, 14, 8, 6, 30))
+    np.testing.assert_array_equal(found, [np.nan, 0, -1, 0, 0, 1, 1, -1])
+
+
+def test_a_fade_measures_from_the_vwap_of_the_day() -> None:
+    # 23:58 to 00:01. At midnight the VWAP starts afresh at 16: distance 0, out. Then 20 over a VWAP of 18: d = 2,
+    # deviation sqrt((0 + 4) / 2) = 1.414, stretch 1.414: short.
+    prices = np.array([10.0, 16.0, 16.0, 20.0])
+    time = (24 * 60 - 2 + np.arange(4)) * MINUTE_US
+    bars = Bars(time, prices, prices, prices, prices, np.ones(4))
+    # 23:59: VWAP 13, d = 3, deviation sqrt(9 / 2) = 2.12, stretch 1.414.
+    np.testing.assert_array_equal(vwap_fade(2, 1.2, 0.5).values(bars), [np.nan, -1, 0, -1])
+
+
+def test_a_breakout_needs_the_channel_the_volume_and_ends_at_the_exit_channel() -> None:
+    # Channel of the 2 bars before, exit channel of the 1 before, volume above 1.5 times the mean of the 2 before.
+    rows = (
+        (10, 1, math.nan),
+        (11, 1, math.nan),
+        (12, 2, 1),  # above 11, volume 2 > 1.5 * 1
+        (11.5, 1, 0),  # below the 12 before: out; not below 11, so not short
+        (10, 2.25, 0),  # below 11.5, but 2.25 is not more than 1.5 * (2 + 1) / 2
+        (9, 2.5, -1),  # below 10, and 2.5 > 1.5 * (1 + 2.25) / 2 = 2.4375
+        (8, 0, -1),
+        (8, 0, -1),  # touching the exit channel is not breaking it
+        (8.5, 0, 0),  # above the 8 before: out; above the channel too, but without volume
+        (9, 0.1, 1),  # above 8.5, and 0.1 > 0
+        (7, 1, -1),  # below 8.5, and 1 > 1.5 * (0 + 0.1) / 2: the other side at once
+    )
+    price, volume, expected = np.array(rows).T
+    bars = Bars(np.arange(price.size) * MINUTE_US, price, price, price, price, volume)
+    np.testing.assert_array_equal(channel_breakout(2, 1, 2, 1.5).values(bars), expected)
+
+
+def test_a_breakout_is_of_the_close_from_highs_and_lows() -> None:
+    # Highs of 12 and lows of 8: a close of 12 touches, 12.5 breaks; a close of 7.5 breaks the exit and the channel.
+    open_ = np.array([10.0, 10, 10, 12, 12])
+    close = np.array([10.0, 10, 12, 12.5, 7.5])
+    high, low = np.maximum(np.maximum(open_, close), 12), np.minimum(np.minimum(open_, close), 8)
+    bars = Bars(np.arange(5) * MINUTE_US, open_, high, low, close, np.ones(5))
+    np.testing.assert_array_equal(channel_breakout(2, 2, 1, 0).values(bars), [np.nan, np.nan, 0, 1, -1])
+
+
+def drawn_sides(n: int, chance: float, hold: int, seed: int) -> list[float]:
+    """The rule of `coin` in whole numbers: two draws a bar, the first for the entry, the second for the side."""
+    modulus = 2**31 - 1
+    draw = seed + 1
+    for _ in range(20):
+        draw = 16_807 * draw % modulus
+    sides: list[float] = []
+    left, side = 0, 0.0
+    for _ in range(n):
+        enters = 16_807 * draw % modulus
+        draw = 16_807 * enters % modulus
+        left = max(left - 1, 0)
+        if not left:
+            side = 0.0
+            if enters < chance * modulus:
+                side, left = 1.0 if draw < modulus / 2 else -1.0, hold
+        sides.append(side)
+    return sides
+
+
+@pytest.mark.parametrize(("chance", "hold", "seed"), [(0.2, 4, 7), (1.0, 3, 0), (0.01, 30, 1), (0.5, 1, 2_147_483_645)])
+def test_a_coin_is_drawn_as_it_says(chance: float, hold: int, seed: int) -> None:
+    bars = rough_bars()
+    gapless = with_columns(np.arange(N_BARS) * MINUTE_US, columns_of(bars))
+    assert coin(chance, hold, seed).values(gapless).tolist() == drawn_sides(N_BARS, chance, hold, seed)
+
+
+def test_the_draws_of_a_coin_are_those_of_park_and_miller() -> None:
+    # "Random number generators: good ones are hard to find" (1988): from 1, draw 10,000 is 1,043,618,065. Seed
+    # 0 starts from 1; 20 draws warm it up, and two go into each of 4,990 bars.
+    draw = 1
+    for _ in range(10_000):
+        draw = 16_807 * draw % (2**31 - 1)
+    assert draw == 1_043_618_065
+    fair, bar = coin(0.5, 1, 0), Bar(0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    state = fair.start()
+    for _ in range(4_990):
+        fair.update(state, bar)
+    assert 1_043_618_065.0 in state.tolist()
+
+
+def test_a_coin_is_fair_and_holds_as_long_as_it_says() -> None:
+    n = 400 if JIT_DISABLED else 40_000
+    price = np.ones(n)
+    sides = coin(0.1, 5, 3).values(Bars(np.arange(n) * MINUTE_US, price, price, price, price, price))
+    # Flat bars come 0.9 / 0.1 = 9 to an entry, so 5 of every 14 bars are in the market: about 2,900 entries, whose
+    # share of the bars has a deviation of 0.5 % and whose share of longs one of 1 %.
+    if not JIT_DISABLED:
+        assert np.mean(sides != 0) == pytest.approx(5 / 14, abs=0.03)
+        assert np.mean(sides[sides != 0] > 0) == pytest.approx(0.5, abs=0.05)
+    starts = np.flatnonzero(np.diff(sides, prepend=0.0) != 0)
+    lengths = {int(length) for length, at in zip(np.diff(starts), starts, strict=False) if sides[at]}
+    assert lengths
+    assert all(length % 5 == 0 for length in lengths)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -304,6 +415,21 @@ def test_vwap_before_any_volume_is_the_typical_price() -> None:
         (lambda: vwap("24:00"), "anchor '24:00' is not understood"),
         (lambda: vwap(["08:00", "9:30"]), "anchor '9:30' is not understood"),
         (lambda: vwap([]), "at least one anchor"),
+        (lambda: vwap_fade(1, 2, 1), "vwap_fade needs a whole number of at least 2"),
+        (lambda: vwap_fade(5, 1, 1), "vwap_fade needs 0 <= leave < enter, found leave 1 and enter 1"),
+        (lambda: vwap_fade(5, 1, -0.1), "found leave -0.1 and enter 1"),
+        (lambda: vwap_fade(5, math.nan, 1), "found leave 1 and enter nan"),
+        (lambda: channel_breakout(0, 1, 1, 1), "channel_breakout: bars needs a whole number of at least 1"),
+        (lambda: channel_breakout(1, 0, 1, 1), "channel_breakout: exit_bars needs a whole number"),
+        (lambda: channel_breakout(1, 1, 0, 1), "channel_breakout: volume_bars needs a whole number"),
+        (lambda: channel_breakout(1, 1, 1, -1), "volume_ratio of at least 0, found -1"),
+        (lambda: channel_breakout(1, 1, 1, math.inf), "volume_ratio of at least 0, found inf"),
+        (lambda: coin(0, 1, 1), "chance above 0 and at most 1, found 0"),
+        (lambda: coin(1.1, 1, 1), "chance above 0 and at most 1, found 1.1"),
+        (lambda: coin(math.nan, 1, 1), "chance above 0 and at most 1, found nan"),
+        (lambda: coin(0.5, 0, 1), "coin: hold_bars needs a whole number"),
+        (lambda: coin(0.5, 1, -1), "seed from 0 to 2147483645, found -1"),
+        (lambda: coin(0.5, 1, 2_147_483_646), "found 2147483646"),
     ],
 )
 def test_impossible_parameters_are_refused(make: Callable[[], Indicator], message: str) -> None:
