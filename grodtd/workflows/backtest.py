@@ -6,9 +6,10 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
@@ -39,6 +40,12 @@ SCENARIOS: Final = ("costs x0.5", "costs x2", "pessimistic", "optimistic")
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
 _COVERAGE_MIN: Final = 0.99
+_SETTING_TYPES: Final[Mapping[type, tuple[type, str]]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "text"),
+}
 
 
 @dataclass(frozen=True)
@@ -167,10 +174,15 @@ def account_for(request: Request, config: Config, name: str = "") -> Account:
 
 
 def _made(kind: type[T], what: str, values: Mapping[str, Any]) -> T:
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{what}: {error}") from error
+    """Make a record of settings from what a user wrote, whose names and types nobody has checked."""
+    types = {f.name: type(f.default) for f in fields(kind)}  # type: ignore[arg-type]  # Sizing, Rules or Limits
+    for name, value in values.items():
+        if name not in types:
+            raise ConfigError(f"{what}: there is no {name!r}; there are {', '.join(types)}")
+        wanted, words = _SETTING_TYPES[types[name]]
+        if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
+            raise ConfigError(f"{what}: {name} must be {words}, found {value!r}")
+    return kind(**values)
 
 
 def gating_for(request: Request, config: Config, strategy: Strategy) -> Gating:

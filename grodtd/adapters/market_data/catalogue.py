@@ -176,14 +176,21 @@ class Catalogue:
         Raises
         ------
         DataError
-            If a column is missing, a rate is not finite, or a stored rate differs.
+            If a column is missing, a value is no time or no finite number, or a stored rate differs.
         """
         if not {"timestamp", "funding_rate"} <= set(frame.columns):
             raise DataError(f"funding needs the columns timestamp and funding_rate, found {', '.join(frame.columns)}")
-        new = frame.select(pl.col("timestamp").cast(TIMESTAMP), pl.col("funding_rate").cast(pl.Float64))
+        try:
+            new = frame.select(pl.col("timestamp").cast(TIMESTAMP), pl.col("funding_rate").cast(pl.Float64))
+        except pl.exceptions.PolarsError as error:
+            found = str(error).splitlines()[0]
+            raise DataError(
+                f"funding of {venue}:{symbol} needs times like 2023-01-01T08:00:00Z and rates like 0.0001: {found}"
+            ) from error
         if new.null_count().sum_horizontal().item() or not new["funding_rate"].is_finite().all():
             raise DataError(f"funding of {venue}:{symbol} has a rate or a time that is missing or not finite")
         file = self.folder(venue, symbol, "1m").parent / FUNDING
+        file.parent.mkdir(parents=True, exist_ok=True)  # funding may come before the bars
         with _locked(file.parent):
             old = pl.read_parquet(file) if file.is_file() else new.clear()
             both = pl.concat([old, new]).unique(maintain_order=True).sort("timestamp")
