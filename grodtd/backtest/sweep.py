@@ -53,7 +53,7 @@ from grodtd.execution.fill_kernel import SAME_BAR
 from grodtd.execution.fills import Leg, engine_for, tradable_side
 
 # Indicators are kept while there is room for them: the working set of a sweep must not grow with its grid.
-_FEATURE_CACHE_BYTES: Final = 96 * 2**20
+_FEATURE_CACHE_BYTES: Final = 48 * 2**20
 # Combinations of one signal row played together: their daily arrays stay in the processor's cache.
 _CHUNK: Final = 256
 # A short that doubles in price can ruin an account that holds nothing else.

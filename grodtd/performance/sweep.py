@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -66,6 +67,7 @@ def daily_returns_of(result: SweepResult) -> FloatArray:
     return np.asarray(np.where(result.equity[:, :-1] > 0, returns, 0.0))
 
 
+_ROWS_AT_ONCE: Final = 512
 _COMPUTED: Final = {
     *("total", "vol", "sharpe", "sortino", "max_drawdown_daily"),
     *("win_rate", "profit_factor", "exposure", "net_pnl", "break_even_cost_bps", "ambiguous_share"),
@@ -73,6 +75,15 @@ _COMPUTED: Final = {
 
 
 def _of_equity(result: SweepResult) -> dict[str, FloatArray]:
+    """Some rows at a time, so that copies of the equity of all of them are never in memory together."""
+    parts = [
+        _of_rows(replace(result, params=result.params[rows], equity=result.equity[rows], final=result.final[rows]))
+        for rows in (slice(at, at + _ROWS_AT_ONCE) for at in range(0, max(len(result), 1), _ROWS_AT_ONCE))
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _of_rows(result: SweepResult) -> dict[str, FloatArray]:
     capital, n = result.initial_capital, len(result)
     path = np.concatenate((np.full((n, 1), capital), result.equity, result.final[:, None]), axis=1)
     found = {
