@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Re-makes the three hash-pinned locks from pyproject.toml; needs uv on the PATH (or UV=/path/to/uv).
+# Re-makes the three hash-pinned locks from pyproject.toml, and that of the benchmarks' peers; needs uv on the PATH
+# (or UV=/path/to/uv).
 # The locks name packages and hashes only, never where they come from.
 #   scripts/lock.sh              keep the pinned versions that still fit
 #   scripts/lock.sh --upgrade    take the newest versions that fit
@@ -25,8 +26,12 @@ compile requirements.lock --constraint "$everything"
 compile requirements-research.lock --extra research --constraint "$everything"
 compile requirements-dev.lock --extra dev --extra research --constraint "$everything"
 
-if grep -n '://' requirements*.lock; then
+# The peers we are measured against live in an environment of their own and share nothing with the three.
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+  --output-file benchmarks/requirements.lock "$@" benchmarks/requirements.txt
+
+if grep -n '://' requirements*.lock benchmarks/requirements.lock; then
   echo "a lock names a host; it must hold names and hashes only" >&2
   exit 1
 fi
-wc -l requirements*.lock
+wc -l requirements*.lock benchmarks/requirements.lock
