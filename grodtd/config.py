@@ -26,7 +26,7 @@ DEFAULT_FOLDER = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.pare
 
 @dataclass(frozen=True)
 class StrategySettings:
-    """What a strategy runs with by default; workflows check `params` against the strategy's own."""
+    """What a strategy runs with by default; workflows check `params` and `space` against the strategy's own."""
 
     params: dict[str, int | float]
     direction: Direction = "long_short"
@@ -34,6 +34,8 @@ class StrategySettings:
     sizing: dict[str, Any] = field(default_factory=dict)  # Any: checked by Sizing itself
     regimes: tuple[RegimeName, ...] | None = None  # None: the strategy's own
     on_exit: OnExit = "hold"
+    space: dict[str, dict[str, Any]] = field(default_factory=dict)  # Any: checked by optimize.Space itself
+    constraints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

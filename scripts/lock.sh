@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Re-makes the three hash-pinned locks from pyproject.toml, and that of the benchmarks' peers; needs uv on the PATH
+# Re-makes the four hash-pinned locks from pyproject.toml, and that of the benchmarks' peers; needs uv on the PATH
 # (or UV=/path/to/uv).
 # The locks name packages and hashes only, never where they come from.
 #   scripts/lock.sh              keep the pinned versions that still fit
@@ -20,13 +20,14 @@ compile() { # output, further arguments
 }
 
 cp requirements-dev.lock "$everything" 2>/dev/null || true
-# One resolution of everything first: the three locks then agree on every version they share.
+# One resolution of everything first: the four locks then agree on every version they share.
 compile "$everything" --extra dev --extra research --extra live --extra ray "$@"
 compile requirements.lock --constraint "$everything"
 compile requirements-research.lock --extra research --constraint "$everything"
-compile requirements-dev.lock --extra dev --extra research --constraint "$everything"
+compile requirements-ray.lock --extra ray --constraint "$everything"
+compile requirements-dev.lock --extra dev --extra research --extra ray --constraint "$everything"
 
-# The peers we are measured against live in an environment of their own and share nothing with the three.
+# The peers we are measured against live in an environment of their own and share nothing with the four.
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
   --output-file benchmarks/requirements.lock "$@" benchmarks/requirements.txt
 

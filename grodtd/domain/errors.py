@@ -25,3 +25,7 @@ class ExecutionError(GrodtError):
 
 class StorageError(GrodtError):
     """A stored record is missing, unreadable or cannot be written (exit code 6)."""
+
+
+class ComputeError(GrodtError):
+    """Machines that were to compute failed more often than tasks are started again (exit code 7)."""

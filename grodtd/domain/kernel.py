@@ -42,21 +42,25 @@ def _cache_root() -> Path:
     return root
 
 
+def machine_code_parts() -> dict[str, str]:
+    """Return what machine code follows from, by name: two processes where all are equal compute the same bits."""
+    return {
+        "GRODT": package_hash(),
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+        "Python": sys.version,
+        "processor": llvmlite.binding.get_host_cpu_name(),
+        "processor features": llvmlite.binding.get_host_cpu_features().flatten(),
+    }
+
+
 def _cache_key() -> str:
-    parts = (
-        package_hash(),
-        numba.__version__,
-        np.__version__,
-        sys.version,
-        llvmlite.binding.get_host_cpu_name(),
-        llvmlite.binding.get_host_cpu_features().flatten(),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(machine_code_parts().values()).encode()).hexdigest()[:16]
 
 
 # numba reads this when a function is decorated, so it is set before any kernel is.
-_PACKAGE_CACHE = _cache_root() / _cache_key()
-numba_config.CACHE_DIR = str(_PACKAGE_CACHE)  # type: ignore[attr-defined]  # likewise
+MACHINE_CODE: Path = _cache_root() / _cache_key()
+numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
 
 # Modules made from a user's file begin so; the rest of the name is a hash of the file and of those beside it.
 OWN_MODULE = "grodt_own_"
@@ -69,11 +73,11 @@ def kernel(function: F) -> F:
     square root. Division by zero gives inf or nan as in numpy; kernels guard their divisions.
     """
     own = function.__module__ if function.__module__.startswith(OWN_MODULE) else ""
-    numba_config.CACHE_DIR = str(_PACKAGE_CACHE / own)  # type: ignore[attr-defined]  # numba fills it at run time
+    numba_config.CACHE_DIR = str(MACHINE_CODE / own)  # type: ignore[attr-defined]  # numba fills it at run time
     try:
         return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
     finally:
-        numba_config.CACHE_DIR = str(_PACKAGE_CACHE)  # type: ignore[attr-defined]  # likewise
+        numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
 
 
 def kernel_from_source(source: str, *, name: str, like: Callable[..., Any], scope: Mapping[str, object]) -> Any:

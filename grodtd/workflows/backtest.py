@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, get_args
 import numpy as np
 
 from grodtd.adapters.storage import RunStore
+from grodtd.adapters.storage.trial_store import TrialStore
 from grodtd.backtest.engine import Market, decide, fill, run_backtest
 from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config, RegimeSettings
@@ -23,6 +24,7 @@ from grodtd.domain.errors import ConfigError, DataError
 from grodtd.domain.market import Account, Limits, OnExit, RegimeName, Rules, SameBar, Sizing
 from grodtd.domain.run import Manifest, Metric, RunResult
 from grodtd.domain.strategy import ParamValue, Strategy
+from grodtd.domain.trials import TrialBatch, setup_hash
 from grodtd.execution.fills import Leg
 from grodtd.execution.gate import entry_gate
 from grodtd.indicators.regime import Regime, regime
@@ -398,21 +400,34 @@ def in_vectorbt(completed: Completed, engine: str, request: Request, config: Con
 
 
 def save(database_url: str, completed: Completed) -> str:
-    """Store a finished backtest and return its run id.
+    """Store a finished backtest, count it among the trials on its bars, and return its run id.
 
     Raises
     ------
     StorageError
         If the database cannot be reached or written; nothing is stored then.
     """
-    store = RunStore(database_url)
-    return store.save(
-        completed.manifest,
-        completed.metrics,
-        completed.result,
-        created_at=datetime.now(UTC),
-        scenarios=completed.scenarios,
+    manifest, now = completed.manifest, datetime.now(UTC)
+    run_id = RunStore(database_url).save(
+        manifest, completed.metrics, completed.result, created_at=now, scenarios=completed.scenarios
     )
+    # What was tried by hand was tried: it counts among all trials on these bars.
+    gating = manifest.settings["gating"]
+    assert isinstance(gating, Mapping)
+    manual = TrialBatch(
+        study_id="",
+        number=0,
+        kind="manual",
+        hypothesis=manifest.strategy,
+        series=f"{manifest.venue}:{manifest.symbol}:{manifest.timeframe}",
+        data_hash=manifest.data_hash,
+        strategy=manifest.strategy,
+        setup_hash=setup_hash(manifest.account, gating),
+        params=[dict(manifest.params)],
+        results=[{"run": run_id, "metrics": {name: metric.value for name, metric in completed.metrics.items()}}],
+    )
+    TrialStore(database_url).append(manual, at_us=int(now.timestamp() * US_PER_S))
+    return run_id
 
 
 @dataclass(frozen=True)

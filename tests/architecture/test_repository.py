@@ -51,7 +51,7 @@ def test_no_market_data_is_committed() -> None:
 
 def test_locks_pin_every_package_by_hash() -> None:
     locks = sorted(ROOT.glob("requirements*.lock"))
-    assert [f.name for f in locks] == ["requirements-dev.lock", "requirements-research.lock", "requirements.lock"]
+    assert [f.name.removeprefix("requirements") for f in locks] == ["-dev.lock", "-ray.lock", "-research.lock", ".lock"]
     pins: dict[str, dict[str, str]] = {}
     for lock in locks:
         text = lock.read_text()
@@ -63,7 +63,7 @@ def test_locks_pin_every_package_by_hash() -> None:
             assert "--hash=sha256:" in block, block.splitlines()[0]
         heads = [re.match(r"([a-z0-9-]+)==([^ ;]+)(?: ;(.*?))? \\", block) for block in blocks]
         pins[lock.name] = {f"{m[1]} {m[3] or ''}": m[2] for m in heads if m}
-    for name in ("requirements.lock", "requirements-research.lock"):
+    for name in ("requirements.lock", "requirements-ray.lock", "requirements-research.lock"):
         differing = {k for k, v in pins[name].items() if pins["requirements-dev.lock"].get(k, v) != v}
         assert not differing
 

@@ -356,7 +356,7 @@ def test_deleting_takes_everything_along(store: RunStore, engine: sa.Engine) -> 
     assert store.get(gone[0]).run_id == gone[0]  # nothing of a refused request is done
     assert store.delete([*gone, gone[0]]) == 2
     with engine.connect() as connection:
-        for table in METADATA.sorted_tables:
+        for table in (t for t in METADATA.sorted_tables if "run_id" in t.columns):
             assert set(connection.execute(sa.select(table.c.run_id)).scalars()) == {kept}, table.name
 
 
@@ -422,7 +422,7 @@ def test_models_and_migrations_agree_and_can_go_back(store: RunStore, engine: sa
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
         # What Alembic does not compare: the reasons a run goes with all its rows, and only with a value or a reason.
         inspector = sa.inspect(connection)
-        children = [t.name for t in METADATA.sorted_tables if t.name != "runs"]
+        children = [t.name for t in METADATA.sorted_tables if t.name != "runs" and "run_id" in t.columns]
         assert len(children) == 5
         for name in children:
             (key,) = inspector.get_foreign_keys(name)

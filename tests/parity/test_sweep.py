@@ -15,6 +15,7 @@ from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep import fields_read, run_sweep, why_engine
 from grodtd.domain.bars import COLUMNS, Bars
 from grodtd.domain.errors import DataError, StrategyError
+from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.market import Account, Costs, Instrument, Limits, Rules, Sizing
 from grodtd.domain.strategy import Strategy, rule
 from grodtd.execution.fills import funding_by_bar
@@ -25,6 +26,10 @@ from grodtd.performance.sweep import SWEEP_COLUMNS, sweep_columns
 from grodtd.strategies.registry import STRATEGIES
 from grodtd.strategies.s1_trend import S1_TREND
 
+# Interpreted, the kernels are a thousand times slower: enough bars to reach every branch.
+N_BARS = 2_500 if JIT_DISABLED else 20_000
+COMBINATIONS = 2 if JIT_DISABLED else 6
+compiled_only = pytest.mark.skipif(JIT_DISABLED, reason="interpreted engines are too slow for whole runs")
 SPOT = Instrument("binance", "BTCUSDT")
 FULL = Costs(10, 12, 0.5, c_vol=0.1, impact_y=1.0, borrow_bps_hour=0.06)
 FIXED = Sizing("fixed_qty", qty=0.1)
@@ -99,19 +104,20 @@ def recorded(folder: Path, name: str, part: slice) -> Bars:
 @pytest.mark.parametrize("label", ACCOUNTS)
 @pytest.mark.parametrize("name", ["s1_trend", "s2_reversion", "s3_breakout"])
 def test_synthetic_bars(name: str, label: str) -> None:
-    bars, _ = synthetic_bars("G1", 20_000, seed=3)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=3)
     # Holes of every kind: bars without volume, with little volume, and missing ones.
     rng = np.random.default_rng(0)
     volume = np.where(rng.random(len(bars)) < 0.01, 0.0, bars.volume * rng.exponential(size=len(bars)))
     keep = np.ones(len(bars), dtype=bool)
-    keep[5_000:5_003] = keep[9_000:9_040] = False
+    keep[1_000:1_003] = keep[1_500:1_540] = False
     columns = {column: getattr(bars, column)[keep] for column in COLUMNS} | {"volume": volume[keep]}
     bars = Bars(bars.time[keep], **columns, symbol="G1", timeframe="1m")
-    shared = assert_equal(Market(bars), STRATEGIES[name], combinations(name, 6, seed=1), ACCOUNTS[label])
+    shared = assert_equal(Market(bars), STRATEGIES[name], combinations(name, COMBINATIONS, seed=1), ACCOUNTS[label])
     if label == "compounding":
         assert shared == 0
 
 
+@compiled_only
 @pytest.mark.parametrize("part", range(10))
 @pytest.mark.parametrize("name", ["s1_trend", "s2_reversion", "s3_breakout"])
 def test_a_thousand_random_combinations_on_recorded_minutes(real_data: Path, name: str, part: int) -> None:
@@ -122,6 +128,7 @@ def test_a_thousand_random_combinations_on_recorded_minutes(real_data: Path, nam
     assert shared > 25  # the fast path is what is tested here
 
 
+@compiled_only
 def test_silent_minutes_and_an_outage(real_data: Path) -> None:
     bars = recorded(real_data, "binance_spot_btcusdt_1m_2023.parquet", slice(112_000, 130_000))
     assert (bars.volume <= 0).any()
@@ -130,6 +137,7 @@ def test_silent_minutes_and_an_outage(real_data: Path) -> None:
         assert assert_equal(Market(bars), STRATEGIES[name], combinations(name, 8, seed=5), ACCOUNTS["all costs"]) == 8
 
 
+@compiled_only
 @pytest.mark.parametrize("reentry", ["immediate", "edge"])
 @pytest.mark.parametrize("closes", [False, True])
 def test_gated(reentry: Any, closes: bool) -> None:
@@ -141,6 +149,7 @@ def test_gated(reentry: Any, closes: bool) -> None:
     assert shared == (0 if closes and reentry == "edge" else 8)
 
 
+@compiled_only
 def test_perpetual_with_funding(real_data: Path) -> None:
     frame = pl.read_parquet(real_data / "binance_usdm_btcusdt_5m_2025Q4.parquet")
     columns = {column: frame[column].to_numpy() for column in COLUMNS}
@@ -155,8 +164,9 @@ def test_perpetual_with_funding(real_data: Path) -> None:
         assert assert_equal(market, STRATEGIES[name], combinations(name, 10, seed=7), account) == 10
 
 
+@compiled_only
 def test_one_row_a_combination_in_the_order_given() -> None:
-    bars, _ = synthetic_bars("G1", 6_000, seed=1)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=1)
     combos = combinations("s1_trend", 12, seed=2)
     table = run_sweep(Market(bars), S1_TREND, combos, ACCOUNTS["plain"], threads=1)
     again = run_sweep(Market(bars), S1_TREND, combos[::-1], ACCOUNTS["plain"], threads=2)
@@ -166,7 +176,7 @@ def test_one_row_a_combination_in_the_order_given() -> None:
 
 
 def test_progress_counts_every_combination() -> None:
-    bars, _ = synthetic_bars("G1", 6_000, seed=1)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=1)
     for label in ("plain", "compounding"):
         seen: list[int] = []
         run_sweep(Market(bars), S1_TREND, combinations("s1_trend", 9, 3), ACCOUNTS[label], on_progress=seen.append)
@@ -174,7 +184,7 @@ def test_progress_counts_every_combination() -> None:
 
 
 def test_nothing_to_do() -> None:
-    bars, _ = synthetic_bars("G1", 6_000, seed=1)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=1)
     assert len(run_sweep(Market(bars), S1_TREND, [], ACCOUNTS["plain"])) == 0
 
 
@@ -190,7 +200,7 @@ def test_nothing_to_do() -> None:
     ],
 )
 def test_it_says_why_the_engine_runs_every_combination(account: Account, reason: str) -> None:
-    bars, _ = synthetic_bars("G1", 6_000, seed=1)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=1)
     assert reason in why_engine(Market(bars), account)
     table = run_sweep(Market(bars), S1_TREND, combinations("s1_trend", 2, 3), account)
     assert reason in table.why_engine
@@ -198,7 +208,7 @@ def test_it_says_why_the_engine_runs_every_combination(account: Account, reason:
 
 
 def test_short_histories_and_bad_rules_are_refused_as_by_a_backtest() -> None:
-    bars, _ = synthetic_bars("G1", 6_000, seed=1)
+    bars, _ = synthetic_bars("G1", N_BARS, seed=1)
     combos = combinations("s1_trend", 2, 3)
     with pytest.raises(DataError, match="needs at least"):
         run_sweep(Market(bars[:50]), S1_TREND, combos, ACCOUNTS["plain"])

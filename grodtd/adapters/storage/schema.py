@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 # All revisions, oldest first; the last is the schema below. Known here so that the check at start needs no Alembic.
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 
 
 class _Untyped(UserDefinedType[float]):
@@ -139,5 +139,57 @@ EQUITY_DAYS: Final = Table(
     _run_id(),
     Column("day", Date, primary_key=True),
     Column("equity", FLOAT64, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+STUDIES: Final = Table(
+    "studies",
+    METADATA,
+    Column("study_id", Text, primary_key=True),
+    Column("created_at_us", BigInteger, nullable=False, index=True),
+    Column("status", Text, nullable=False),
+    Column("hypothesis", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("strategy_code_hash", Text, nullable=False),
+    Column("data_hash", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("optimizer", Text, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("n_trials", BigInteger, nullable=False),
+    Column("spec", JSON, nullable=False),
+    CheckConstraint("status IN ('running', 'stopping', 'stopped', 'finished', 'failed')", name="status"),
+)
+
+# The ledger: rows are added, never changed. Each batch holds a hash of itself and of the one before it; its rows keep
+# the very text that was hashed. No foreign key to studies: what was tried stays tried when a study is deleted.
+TRIAL_BATCHES: Final = Table(
+    "trial_batches",
+    METADATA,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("study_id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("hypothesis", Text, nullable=False),
+    Column("series", Text, nullable=False),
+    Column("data_hash", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("setup_hash", Text, nullable=False),
+    Column("returns_sha256", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("n_trials", BigInteger, nullable=False),
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index(None, "study_id", "kind", "number"),
+    Index(None, "series", "hypothesis"),
+)
+
+TRIALS: Final = Table(
+    "trials",
+    METADATA,
+    Column("position", BigInteger, ForeignKey("trial_batches.position"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("configuration", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("results", Text, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from grodtd.entrypoints.cli import backtest, costs, data, portfolio, regime, runs, strategy
+from grodtd.entrypoints.cli import backtest, costs, data, optimize, portfolio, regime, runs, strategy
 
 app = typer.Typer(
     name="grodt",
@@ -25,12 +25,20 @@ app.command()(backtest.verify)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 app.command("portfolio")(portfolio.portfolio)
+app.add_typer(optimize.app, name="optimize")
 app.add_typer(strategy.app, name="strategy")
 app.add_typer(regime.app, name="regime")
 app.add_typer(costs.app, name="costs")
 
 # Exit codes of docs/architecture.md section 6; 1 is kept for "ran, and the answer is no".
-EXIT_CODES = {"ConfigError": 2, "DataError": 3, "StrategyError": 4, "ExecutionError": 5, "StorageError": 6}
+EXIT_CODES = {
+    "ConfigError": 2,
+    "DataError": 3,
+    "StrategyError": 4,
+    "ExecutionError": 5,
+    "StorageError": 6,
+    "ComputeError": 7,
+}
 
 
 def _version(wanted: bool) -> None:

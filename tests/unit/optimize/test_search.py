@@ -1,0 +1,145 @@
+"""Optimizers: valid and distinct trials, the same for the same seed, better than chance where they learn."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from grodtd.domain.bars import FloatArray
+from grodtd.domain.errors import ConfigError
+from grodtd.optimize.search import OPTIMIZERS, Optimizer, Requirement, Trial, optimizer, pareto_front
+from grodtd.optimize.space import Space
+from grodtd.strategies.registry import STRATEGIES
+
+SPACE = Space.parse(
+    {
+        "ema_bars": {"int": [5, 60], "step": 5},
+        "stop_atr": {"float": [0.5, 4.0], "step": 0.1},
+        "reward_risk": {"float": [0.5, 3.0]},
+    },
+    STRATEGIES["s1_trend"],
+    ["stop_atr * reward_risk < 8"],
+)
+LISTED = Space.parse(
+    {"ema_bars": {"int": [5, 60], "step": 5}, "stop_atr": {"float": [0.5, 4.0], "step": 0.5}}, STRATEGIES["s1_trend"]
+)
+NEEDS = {"sobol": "scipy", "tpe": "optuna", "cmaes": "cmaes", "nsga2": "optuna"}
+
+
+@pytest.fixture(params=list(OPTIMIZERS), name="name")
+def _name(request: pytest.FixtureRequest) -> str:
+    name = str(request.param)
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is an optional extra")
+    return name
+
+
+def made(name: str, seed: int = 1, n_trials: int = 60) -> Optimizer:
+    return optimizer(name, LISTED if name == "grid" else SPACE, seed=seed, n_trials=n_trials)
+
+
+def worth(trial: Trial) -> float:
+    """Highest at ema_bars 30, stop_atr 2; undefined below 1."""
+    if trial.values[1] < 1:
+        return np.nan
+    return -(((trial.values[0] - 30) / 30) ** 2) - (trial.values[1] - 2) ** 2
+
+
+def run(search: Optimizer, trials: int = 60, batch: int = 10) -> list[Trial]:
+    done: list[Trial] = []
+    while len(done) < trials and (asked := search.ask(min(batch, trials - len(done)))):
+        search.tell([t.number for t in asked], np.array([[worth(t)] for t in asked]))
+        done += asked
+    return done
+
+
+def test_trials_are_valid_and_numbered(name: str) -> None:
+    done = run(made(name))
+    assert len(done) >= 50
+    assert [t.number for t in done] == list(range(len(done)))
+    rows = np.array([t.values for t in done])
+    assert (LISTED if name == "grid" else SPACE).valid(rows).all()
+    if name not in ("tpe", "cmaes", "nsga2", "halving"):
+        assert len(set(map(tuple, rows.tolist()))) == len(done)
+
+
+def test_one_seed_gives_the_same_trials_and_two_do_not(name: str) -> None:
+    one = run(made(name, seed=3))
+    assert run(made(name, seed=3)) == one
+    if name != "grid":
+        assert run(made(name, seed=4)) != one
+
+
+def test_a_search_goes_on_from_what_was_stored(name: str) -> None:
+    """Ask again for the same batches, tell what they gave: the next trials are those of a search never stopped."""
+    whole = run(made(name))
+    again = made(name)
+    for at in range(0, 30, 10):
+        asked = again.ask(10)
+        assert asked == whole[at : at + 10]
+        again.tell([t.number for t in asked], np.array([[worth(t)] for t in asked]))
+    assert again.ask(10) == whole[30:40]
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_samplers_find_more_than_chance(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    learned = [max(worth(t) for t in run(made(name, seed, 80), 80)[40:]) for seed in range(4)]
+    chance = [np.nanmax([worth(t) for t in run(made("random", seed, 80), 80)[40:]]) for seed in range(4)]
+    assert np.mean(learned) > np.mean(chance)
+
+
+def test_a_grid_ends_and_a_finite_space_is_exhausted() -> None:
+    assert len(run(made("grid"), trials=1_000, batch=64)) == LISTED.size() == 12 * 8
+    search = optimizer("random", LISTED, seed=1, n_trials=10_000)
+    assert len(run(search, trials=10_000, batch=500)) == LISTED.size()
+
+
+def test_halving_gives_the_best_third_more_history() -> None:
+    search = optimizer("halving", SPACE, seed=1, n_trials=130)
+    done = run(search, trials=1_000, batch=1_000)
+    by_budget = {b: [t for t in done if t.budget == b] for b in (1 / 9, 1 / 3, 1.0)}
+    assert [len(v) for v in by_budget.values()] == [90, 30, 10]
+    first = sorted(by_budget[1 / 9], key=lambda t: -np.nan_to_num(worth(t), nan=-1e9))
+    assert {t.values for t in by_budget[1 / 3]} == {t.values for t in first[:30]}
+
+
+def test_several_objectives() -> None:
+    pytest.importorskip("optuna", reason="an optional extra")
+    search = optimizer("nsga2", SPACE, seed=1, n_trials=40, n_objectives=2)
+    asked = search.ask(20)
+    search.tell([t.number for t in asked], np.array([[t.values[0], -t.values[1]] for t in asked]))
+    assert len(search.ask(20)) == 20
+    with pytest.raises(ConfigError, match="takes one objective"):
+        optimizer("tpe", SPACE, seed=1, n_trials=10, n_objectives=2)
+
+
+@given(arrays(np.float64, (12, 2), elements=st.sampled_from([0.0, 1.0, 2.0, np.nan])))
+def test_the_front_is_what_no_row_beats(values: FloatArray) -> None:
+    found = pareto_front(values)
+    for i, row in enumerate(values):
+        beaten = any((other >= row).all() and (other > row).any() for other in values if not np.isnan(other).any())
+        assert found[i] == (not np.isnan(row).any() and not beaten)
+
+
+def test_requirements() -> None:
+    columns = {"trade_count": np.array([50.0, 100.0, np.nan])}
+    assert Requirement.parse("trade_count>=100", list(columns)).is_met(columns).tolist() == [False, True, False]
+    assert Requirement.parse(" trade_count <= 60", list(columns)).is_met(columns).tolist() == [True, False, False]
+    for text in ("trade_count", "trade_count>100", "trade_count>=many", "trades>=1", "trade_count>=nan"):
+        with pytest.raises(ConfigError):
+            Requirement.parse(text, list(columns))
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    with pytest.raises(ConfigError, match="there is no optimizer 'annealing'"):
+        optimizer("annealing", SPACE, seed=1, n_trials=10)
+    with pytest.raises(ConfigError, match="at least one trial"):
+        optimizer("random", SPACE, seed=1, n_trials=0)
+    with pytest.raises(ConfigError, match="needs a step"):
+        optimizer("grid", SPACE, seed=1, n_trials=10).ask(1)
