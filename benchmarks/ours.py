@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CAPITAL, CASES, COSTS, QTY, account, bars_of
+from benchmarks.cases import CAPITAL, CASES, COSTS, QTY, SEED, account, bars_of
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep import run_sweep
 from grodtd.domain.bars import Bars, daily_marks
@@ -169,7 +169,7 @@ def catalogue(home: str) -> Answer:
     """A year of minutes from the catalogue, checked."""
     from grodtd.adapters.market_data.catalogue import Catalogue  # noqa: PLC0415
 
-    store = Catalogue(Path(home))
+    store = Catalogue(Path(home) / "catalogue")
     bars, times = timed(lambda: store.load("synthetic", "G1", "1m"))
     return times | {"n": len(bars)}
 
@@ -178,13 +178,38 @@ def memory(case: str, home: str) -> Answer:
     """Peak memory of this process after a sweep over bars from the catalogue; to be asked once, of a new process."""
     from grodtd.adapters.market_data.catalogue import Catalogue  # noqa: PLC0415
 
-    bars = Catalogue(Path(home)).load("synthetic", "G1", "1m")
+    bars = Catalogue(Path(home) / "catalogue").load("synthetic", "G1", "1m")
     table = sweep_columns(run_sweep(Market(bars), S1_TREND, CASES[case].combinations(), account(), threads=2))
     assert math.isfinite(table["total"].sum())  # noqa: S101
     return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def optimizer(name: str) -> Answer:
+    """Ask for trials and tell what they were worth, without evaluating any."""
+    from grodtd.optimize.search import optimizer as made  # noqa: PLC0415
+    from grodtd.optimize.space import Space  # noqa: PLC0415
+    from grodtd.workflows.optimize import BATCH_TRIALS  # noqa: PLC0415
+
+    space = {"ema_bars": {"int": [5, 200]}, "atr_bars": {"int": [5, 50]}}
+    space |= {"stop_atr": {"float": [0.5, 6.0]}, "reward_risk": {"float": [0.5, 3.0]}}  # type: ignore[dict-item]
+    rng, n = np.random.default_rng(SEED), 4 * BATCH_TRIALS
+    search = made(name, Space.parse(space, S1_TREND), seed=SEED, n_trials=n)
+
+    def work() -> int:
+        asked = 0
+        while trials := search.ask(BATCH_TRIALS):
+            search.tell([t.number for t in trials], rng.random((len(trials), 1)))
+            asked += len(trials)
+            if asked >= n:
+                break
+        return asked
+
+    asked, times = timed(work)
+    return times | {"n": asked, "batch": BATCH_TRIALS}
+
+
 DOES = {
+    "optimizer": optimizer,
     "sweep": sweep,
     "naive": naive_loop,
     "read": read,
@@ -200,7 +225,11 @@ def main() -> None:
     """Answer until the input ends."""
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(DOES[request.pop("do")](**request)), flush=True)
+        try:
+            answer = DOES[request.pop("do")](**request)
+        except Exception as error:  # told to the one who asked, who skips the row
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
