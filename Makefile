@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 # Machine-wide pip settings (extra indexes, find-links) must not decide what we install; only a certificate the machine
 # needs to reach its registry is kept.
 CERT = $(or $(PIP_CERT),$(shell $(PYTHON) -m pip config get global.cert 2>/dev/null))
-PIP = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_CONSTRAINT $(if $(CERT),PIP_CERT=$(CERT)) PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+PIP_ENV = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_CONSTRAINT $(if $(CERT),PIP_CERT=$(CERT)) PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+PIP = $(PIP_ENV) $(BIN)/python -m pip
+PEERS := benchmarks/.venv
 DEMO_HOME := data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check coverage bench lock clean
+.PHONY: help setup demo test check coverage bench bench-quick lock clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime  ## make .venv with `grodt` in it, from the hash-pinned lock
 
@@ -52,11 +54,21 @@ coverage: $(VENV)/.dev  ## branch coverage of compiled and interpreted runs toge
 check: $(VENV)/.dev  ## formatting, lint, types, layers, locks
 	@scripts/check.sh
 
-bench: setup  ## time the main job
-	@$(BIN)/python benchmarks/startup.py
+bench: setup $(PEERS)/.made  ## time the main jobs beside their peers; writes docs/performance.md (about half an hour)
+	@$(BIN)/python -m benchmarks.run --date $$(date -u +%F)
+
+bench-quick: setup $(PEERS)/.made  ## the same for 100,000 bars, under 5 minutes, on the screen only
+	@$(BIN)/python -m benchmarks.run --quick
+
+# Peers live apart: none of them may decide what versions we run. What cannot be had is reported as skipped.
+$(PEERS)/.made: benchmarks/requirements.lock
+	@echo "==> installing the peers to measure against into $(PEERS) (hashes checked)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PIP_ENV) $(PEERS)/bin/python -m pip install --quiet --require-hashes -r $< || echo "the peers could not be installed; their rows will be skipped"
+	@touch $@
 
 lock:  ## re-make the locks from pyproject.toml (needs uv)
 	@scripts/lock.sh
 
 clean:  ## remove everything that was made
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

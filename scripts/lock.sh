@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Re-makes the four hash-pinned locks from pyproject.toml; needs uv on the PATH (or UV=/path/to/uv).
+# Re-makes the four hash-pinned locks from pyproject.toml, and that of the benchmarks' peers; needs uv on the PATH
+# (or UV=/path/to/uv).
 # The locks name packages and hashes only, never where they come from.
 #   scripts/lock.sh              keep the pinned versions that still fit
 #   scripts/lock.sh --upgrade    take the newest versions that fit
@@ -26,8 +27,12 @@ compile requirements-research.lock --extra research --constraint "$everything"
 compile requirements-ray.lock --extra ray --constraint "$everything"
 compile requirements-dev.lock --extra dev --extra research --extra ray --constraint "$everything"
 
-if grep -n '://' requirements*.lock; then
+# The peers we are measured against live in an environment of their own and share nothing with the four.
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+  --output-file benchmarks/requirements.lock "$@" benchmarks/requirements.txt
+
+if grep -n '://' requirements*.lock benchmarks/requirements.lock; then
   echo "a lock names a host; it must hold names and hashes only" >&2
   exit 1
 fi
-wc -l requirements*.lock
+wc -l requirements*.lock benchmarks/requirements.lock

@@ -1,0 +1,212 @@
+"""From results/latest.json to the table on the screen, the plot and docs/performance.md; reads nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "latest.json"
+PLOT = ROOT / "benchmarks" / "results" / "latest.svg"
+PAGE = ROOT / "docs" / "performance.md"
+
+Row = dict[str, Any]
+
+_HEAD = """# Performance
+
+Made by `make bench` from [benchmarks/results/latest.json](../benchmarks/results/latest.json); do not edit.
+
+## How to read
+
+- Figures of ours and of the peer were measured in one run, in turns, each the median of its rounds. **Ratios travel
+  to other machines, absolute figures do not.** `make bench` measures yours in about {minutes} minutes, `make
+  bench-quick` the small rows in under 5.
+- One core is judged by processor time; threads and whole processes by the clock. *Spread* is the distance between the
+  quartiles over the median; a row above 15 % was measured again once, and the calmer attempt stands.
+- The job: S1 long and short, strict fills ([fills.md](fills.md)), fixed quantity, maker, taker and half-spread, from
+  bars to the metric table, indicators included. *Sparse* grids trade every 28 bars or so (EMA 80 to 120 bars, stops
+  of 3 to 8 ATR), *dense* ones every 8, as the default parameters do (EMA 7 to 13, stops of 1.75 to 4 ATR). *Random*:
+  a thousand combinations with a thousand EMA lengths, so nothing is shared.
+- Peers get their indicators and decisions for nothing; building their inputs, the run and a handful of metrics are
+  measured. Of a year's thousand combinations they run {peer_rows}, evenly spaced: they share nothing between
+  combinations, so their time grows in proportion.
+- **vectorbt** runs `from_signals` with the faster of its engines, in the chunks that suited it best. **raptorbt**
+  holds one side an item, so long and short are two items; it re-enters only on a new signal, and so do we in that
+  row. **The naive loop** is one fused numba pass a combination with our rules, one thread, its indicators given.
+  **Reading** is one thread that adds up high, low and close as whole numbers.
+"""
+
+_LIMITS = """## What limits it
+
+{misses}
+The cost of a sweep has three parts: indicators and decisions, once for each distinct set of their parameters; the runs
+of a decision row (stretches of one side), once for each row; and for each combination a screen over the runs plus 20 to
+40 ns for every trade whose bracket is touched. So a combination costs what its trades cost, not its bars. Many
+combinations to a decision row is where it wins; a grid that shares no decisions pays the first two parts for every
+combination, and the naive loop, which is given its indicators here, is then the faster one.
+
+- vectorbt and the naive loop on 100,000 bars: a hundred combinations have 10 million bars, and a tenth to a fifth of
+  the time is what every sweep does once (columns laid side by side, daily marks, VWAP and ATR). A year has more to
+  share.
+- Reading from memory: a combination reads only the bars its trades pass through, but has to find out where each trade
+  ends, which is a branch nobody can predict.
+- tpe: optuna's own sampling. Random and Sobol points cost thousandths of a millisecond.
+- Peak memory: about 125 MB are libraries, 75 MB the bars (the frame they come in and the columns), 60 MB machine code,
+  90 MB the sweep itself on two threads; a process that has to compile first needs some 250 MB more, once.
+
+## What was tried
+
+- Shared runs in place of one fused loop a combination: the largest gain. Earlier, without what surrounds it: 3.5 to 4
+  times with a hundred combinations to a decision row; the rows above are end to end.
+- Tiles of runs, all combinations a tile, so that levels and runs stay in the first caches: kept.
+- SIMD search for the next bar that touches a level: nothing measurable, because most searches end within a few bars.
+- Shorts as longs in the mirror, exits chosen without a branch, what a run comes to kept instead of computed again: 0 to
+  10 %, less than the noise of a machine that others use.
+- Float32: wrong trades.
+"""
+
+
+def is_met(row: Row) -> bool | None:
+    """Return whether a row meets its goal; None if it has no goal or was skipped."""
+    goal = row["goal"]
+    if goal is None or row[goal["of"]] is None:
+        return None
+    value = row[goal["of"]]
+    return bool(value >= goal["at_least"]) if "at_least" in goal else bool(value <= goal["at_most"])
+
+
+def number(value: float | None) -> str:
+    """Three figures, as a reader takes them in."""
+    if value is None:
+        return "–"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{max(2 - math.floor(math.log10(abs(value))), 0)}f}"
+
+
+def goal_text(row: Row) -> str:
+    goal = row["goal"]
+    if goal is None:
+        return "–"
+    bound = f">= {goal['at_least']:g}" if "at_least" in goal else f"<= {goal['at_most']:g}"
+    return bound + ("x" if goal["of"] == "ratio" else f" {row['unit']}".rstrip())
+
+
+def verdict(row: Row) -> str:
+    if row["met"] is None:
+        return "skipped" if row["ours"] is None else "–"
+    return "yes" if row["met"] else "**no**"
+
+
+def line(row: Row) -> str:
+    """Return a row for the screen."""
+    ratio = f"{number(row['ratio'])}x" if row["ratio"] is not None else "–"
+    wide = f"  spread {row['spread']:.0%}" if (row["spread"] or 0) > 0.15 else ""
+    why = f"  ({row['why']})" if row["ours"] is None else ""
+    values = f"{number(row['ours']):>9} {number(row['peer']):>9} {ratio:>8}  {goal_text(row):>12}"
+    return f"{row['name']:<76} {values}  {verdict(row).strip('*'):<7}{wide}{why}"
+
+
+def table(result: Row) -> str:
+    """Return the whole result for the screen."""
+    head = f"{'':<76} {'ours':>9} {'peer':>9} {'ratio':>8}  {'goal':>12}  met"
+    checks = [
+        f"{'=' if c['equal'] else '≠'} {c['what']}: {c['ours']:,} and {c['peer']:,}"
+        + (f" ({c['note']})" if c["note"] else "")
+        for c in result["checks"]
+    ]
+    return "\n".join([head, *map(line, result["rows"]), "", "trade counts", *checks])
+
+
+def page(result: Row) -> str:
+    """Return docs/performance.md."""
+    m = result["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items() if v)
+    lines = [
+        _HEAD.format(minutes=result["minutes"], peer_rows=result["peer_rows"]),
+        f"Measured {result['date']} on {m['processor']}, {m['cores']} cores, {m['system']}, load {m['load']:g} at the"
+        f" start; bars: {result['bars']}; {versions}.",
+        "",
+        "## Rows",
+        "",
+        "| | ours | peer | unit | ratio | goal | met | spread |",
+        "|---|---:|---:|---|---:|---:|---|---:|",
+    ]
+    for row in result["rows"]:
+        ratio = f"{number(row['ratio'])}x" if row["ratio"] is not None else "–"
+        wide = f"{row['spread']:.0%}" if row["spread"] is not None else "–"
+        note = f"<br>{row['note']}" if row.get("note") else ""
+        note += f"<br>{row['why']}" if row["ours"] is None else ""
+        lines.append(
+            f"| {row['name']}{note} | {number(row['ours'])} | {number(row['peer'])} | {row['unit']} | {ratio} |"
+            f" {goal_text(row)} | {verdict(row)} | {wide} |"
+        )
+    lines += ["", "![ours over peer](../benchmarks/results/latest.svg)", "", "## Are the trades the same?", ""]
+    lines += ["| | ours | peer | equal | why not |", "|---|---:|---:|---|---|"]
+    for c in result["checks"]:
+        is_equal = "yes" if c["equal"] else "no"
+        lines.append(
+            f"| {c['what']} | {c['ours']:,} | {c['peer']:,} | {is_equal} | {'' if c['equal'] else c['note']} |"
+        )
+    missed = [r for r in result["rows"] if r["met"] is False]
+    misses = "Not met: " + "; ".join(f"{r['name']} ({_found(r)}, goal {goal_text(r)})" for r in missed) + ".\n"
+    lines += ["", _LIMITS.format(misses=misses if missed else "Every goal that could be measured is met.\n")]
+    return "\n".join(lines)
+
+
+def _found(row: Row) -> str:
+    return f"{number(row['ratio'])}x" if row["goal"]["of"] == "ratio" else f"{number(row['ours'])} {row['unit']}"
+
+
+def plot(result: Row) -> str:
+    """Return the ratios as bars on a logarithmic scale, a tick where the goal is."""
+    rows = [r for r in result["rows"] if r["ratio"] is not None]
+    left, width, step, top = 470, 430, 24, 40
+    low, high = 0.01, 1_000.0
+
+    def x(value: float) -> float:
+        share = math.log(min(max(value, low), high) / low) / math.log(high / low)
+        return left + width * share
+
+    height = top + step * len(rows) + 20
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{height}"'
+        ' font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<text x="10" y="18" font-weight="bold">Ours over peer, {result["date"]}; the line marks the goal</text>',
+    ]
+    for power in range(-2, 4):
+        at = x(10.0**power)
+        parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{top - 8}" y2="{height - 14}" stroke="#ddd"/>')
+        parts.append(f'<text x="{at:.1f}" y="{top - 12}" text-anchor="middle" fill="#666">{10.0**power:g}x</text>')
+    for i, row in enumerate(rows):
+        y, start, end = top + step * i, min(x(1.0), x(row["ratio"])), max(x(1.0), x(row["ratio"]))
+        color = {True: "#2a7f62", False: "#b3452c", None: "#8a8f98"}[row["met"]]
+        parts.append(f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(row["name"])}</text>')
+        parts.append(
+            f'<rect x="{start:.1f}" y="{y + 3}" width="{max(end - start, 1):.1f}" height="13" fill="{color}"/>'
+        )
+        parts.append(f'<text x="{end + 5:.1f}" y="{y + 14}">{number(row["ratio"])}x</text>')
+        goal = row["goal"]
+        if goal and goal["of"] == "ratio":
+            at = x(goal.get("at_least", goal.get("at_most")))
+            parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y}" y2="{y + 19}" stroke="black" stroke-width="2"/>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def stored() -> Row:
+    return json.loads(RESULT.read_text())  # type: ignore[no-any-return]
+
+
+def store(result: Row) -> None:
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_pages(result: Row) -> None:
+    """Write the plot and the page."""
+    PLOT.write_text(plot(result))
+    PAGE.write_text(page(result))
