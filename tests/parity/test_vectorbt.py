@@ -128,7 +128,14 @@ class Combination:
 @pytest.mark.parametrize("is_trailing", [False, True], ids=["fixed stop", "trailing stop"])
 @pytest.mark.parametrize("is_value", [False, True], ids=["units", "money"])
 @pytest.mark.parametrize("stop_at_market", [False, True], ids=["stoplimit", "stopmarket"])
-def test_parity_mode_reproduces_from_signals(is_trailing: bool, is_value: bool, stop_at_market: bool) -> None:
+@pytest.mark.parametrize("engine", ["numba", "rust"])
+def test_parity_mode_reproduces_from_signals(
+    is_trailing: bool, is_value: bool, stop_at_market: bool, engine: str
+) -> None:
+    from vectorbt._engine import is_rust_available
+
+    if engine == "rust" and not is_rust_available():
+        pytest.skip("vectorbt's Rust engine is an extra wheel (vectorbt-rust), which is not installed")
     rng = np.random.default_rng(7)
     n, k = N_PARITY_BARS, N_COMBINATIONS // 8
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.004, (n, k)), axis=0))
@@ -159,9 +166,9 @@ def test_parity_mode_reproduces_from_signals(is_trailing: bool, is_value: bool, 
         stop_exit_price="stopmarket" if stop_at_market else "stoplimit",
         init_cash=capital,
         freq="1min",
-        engine="numba",
+        engine=engine,
     )
-    assert portfolio.engine == "numba"
+    assert portfolio.engine == engine
     records, cash = portfolio.orders.records, portfolio.cash().to_numpy()
     n_orders = 0
     for column in range(k):
