@@ -37,6 +37,7 @@ PEERS = ROOT / "benchmarks" / ".venv" / "bin" / "python"
 ROUNDS = 5
 SPREAD_MAX = 0.15
 ATTEMPTS = 2
+BUSY_MAX = 0.15
 IDLE_WAIT_S = 60.0  # in all, over one run of the benchmarks
 CHUNKS = (1, 5, 10, 25)  # combinations that vectorbt takes at once
 PEER_ROWS = 25  # of a year's thousand combinations: peers' time grows in proportion, they share nothing
@@ -95,11 +96,15 @@ class Idle:
     def __init__(self, seconds: float) -> None:
         self.left_s = seconds
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
+        """Return whether the machine is idle now."""
         start = time.perf_counter()
-        while self.left_s > 0 and self._busy() > 0.1 and time.perf_counter() - start < 2.0:
+        is_idle = self._busy() < BUSY_MAX
+        while not is_idle and self.left_s > 0 and time.perf_counter() - start < 2.0:
             time.sleep(0.1)
+            is_idle = self._busy() < BUSY_MAX
         self.left_s -= time.perf_counter() - start
+        return is_idle
 
     @staticmethod
     def _busy() -> float:
@@ -162,11 +167,13 @@ class Bench:
             work()
         for _ in range(attempts):
             found: dict[str, list[Answer]] = {name: [] for name in contenders}
+            n_busy = 0
             for _ in range(rounds or self.rounds):
                 for name, work in contenders.items():
                     if clock == "wall_s":
-                        self.idle.wait()
+                        n_busy += not self.idle.wait()
                     found[name].append(work())
+            is_disturbed = n_busy > 0.2 * sum(map(len, found.values()))
             attempt = {}
             for name, answers in found.items():
                 if failed := next((a for a in answers if "error" in a), None):
@@ -174,6 +181,7 @@ class Bench:
                     continue
                 values = [a[clock] for a in answers]
                 attempt[name] = answers[-1] | {"seconds": statistics.median(values), "spread": spread(values)}
+                attempt[name]["is_disturbed"] = is_disturbed
             widest = max(a.get("spread", 0.0) for a in attempt.values())
             if best is None or widest < max(a.get("spread", 0.0) for a in best.values()):
                 best = attempt
@@ -185,8 +193,10 @@ class Bench:
     def row(self, name: str, *, goal: Row | None = None, **fields: Any) -> None:
         """Add a row; `goal` is {"of": "ratio" or "ours", "at_least" or "at_most": number}."""
         made: Row = {"name": name, "unit": "", "ours": None, "peer": None, "peer_name": "", "ratio": None}
-        made |= {"goal": goal, "met": None, "why": "", "spread": None, **fields}
+        made |= {"goal": goal, "met": None, "why": "", "spread": None, "is_disturbed": False, **fields}
         made["met"] = report.is_met(made)
+        if made["is_disturbed"]:
+            made["why"] = "others kept the machine busy: the clock judges nothing then; measure it --again"
         if made["met"] is None and not made["why"]:
             made["why"] = "for information"
         self.rows.append(made)
@@ -218,6 +228,7 @@ class Bench:
             ratio=rates[0] / rates[1],
             goal=goal,
             spread=max(ours["spread"], other["spread"]),
+            is_disturbed=ours["is_disturbed"],
             note=note,
         )
 
@@ -447,7 +458,9 @@ def processes(bench: Bench, home: str) -> None:
     ms = {name: 1e3 * answer["seconds"] for name, answer in found.items()}
     widest = {name: answer["spread"] for name, answer in found.items()}
     name = "new process, a year's backtest, caches warm"
-    bench.row(name, unit="ms", ours=ms["backtest"], spread=widest["backtest"], goal={"of": "ours", "at_most": 1_500})
+    is_disturbed = found["help"]["is_disturbed"]
+    limit = {"of": "ours", "at_most": 1_500}
+    bench.row(name, unit="ms", ours=ms["backtest"], spread=widest["backtest"], goal=limit, is_disturbed=is_disturbed)
     goal = {"of": "ratio", "at_least": 3}
     if "vectorbt" in ms:
         bench.row(
@@ -458,6 +471,7 @@ def processes(bench: Bench, home: str) -> None:
             peer_name="vectorbt from_signals",
             ratio=ms["vectorbt"] / ms["backtest"],
             spread=max(widest["backtest"], widest["vectorbt"]),
+            is_disturbed=is_disturbed,
             goal=goal,
             note="vectorbt is given its signals; ours loads, decides, fills, judges regimes and prints",
         )
@@ -470,6 +484,7 @@ def processes(bench: Bench, home: str) -> None:
         peer=ms["bare help"],
         peer_name="bare typer --help",
         spread=max(widest["help"], widest["bare help"]),
+        is_disturbed=is_disturbed,
         goal={"of": "ours", "at_most": 50},
         note=f"grodt --help takes {ms['help']:.0f} ms",
     )
@@ -479,6 +494,7 @@ def processes(bench: Bench, home: str) -> None:
         unit="ms",
         ours=1e3 * found["ours"]["seconds"],
         spread=found["ours"]["spread"],
+        is_disturbed=found["ours"]["is_disturbed"],
         goal={"of": "ours", "at_most": 60},
     )
 

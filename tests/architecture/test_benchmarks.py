@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import report
 
-ROW_FIELDS = {"name", "unit", "ours", "peer", "peer_name", "ratio", "goal", "met", "why", "spread"}
+ROW_FIELDS = {"name", "unit", "ours", "peer", "peer_name", "ratio", "goal", "met", "why", "spread", "is_disturbed"}
 
 
 @pytest.fixture
@@ -70,7 +70,13 @@ def test_the_page_and_the_plot_are_those_of_the_result(result: report.Row) -> No
 def test_a_goal_is_met_missed_or_not_judged(
     goal: report.Row | None, ours: float | None, ratio: float | None, met: bool | None
 ) -> None:
-    assert report.is_met({"goal": goal, "ours": ours, "ratio": ratio}) is met
+    assert report.is_met({"goal": goal, "ours": ours, "ratio": ratio, "is_disturbed": False}) is met
+
+
+def test_the_clock_judges_nothing_on_a_busy_machine() -> None:
+    row = {"goal": {"of": "ours", "at_most": 400}, "ours": 1.0, "ratio": None, "met": None, "is_disturbed": True}
+    assert report.is_met(row) is None
+    assert report.verdict(row) == "busy"
 
 
 def test_a_skipped_row_is_shown_with_its_reason(result: report.Row) -> None:
