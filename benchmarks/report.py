@@ -127,10 +127,15 @@ def page(result: Row) -> str:
     """Return docs/performance.md."""
     m = result["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items() if v)
+    later = (
+        f" Measured again later, when the machine was calmer: {', '.join(result['again'])}."
+        if "again" in result
+        else ""
+    )
     lines = [
         _HEAD.format(minutes=result["minutes"], peer_rows=result["peer_rows"]),
         f"Measured {result['date']} on {m['processor']}, {m['cores']} cores, {m['system']}, load {m['load']:g} at the"
-        f" start; bars: {result['bars']}; {versions}.",
+        f" start; bars: {result['bars']}; {versions}.{later}",
         "",
         "## Rows",
         "",

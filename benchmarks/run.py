@@ -516,7 +516,7 @@ def optimizers(bench: Bench) -> None:
 def distribution(bench: Bench) -> None:
     bench.skipped(
         "Ray, 2 workers, year x 1,000 x 4 symbols, vs local threads",
-        "nothing measures it yet: there is no benchmarks/distribution.py",
+        "not taken into this table yet; measured apart by benchmarks/distribution.py",
         {"of": "ratio", "at_least": 0.9},
     )
 
@@ -585,12 +585,13 @@ def measured(quick: bool, only: str, date: str) -> Row:
         }
 
 
-def replaced(before: Row, again: Row) -> Row:
+def replaced(before: Row, again: Row, job: str) -> Row:
     """Return a result with the rows and counts of another in place of those of the same name."""
     for part, key in (("rows", "name"), ("checks", "what")):
         new = {row[key]: row for row in again[part]}
         kept = [new.pop(row[key], row) for row in before[part]]
         before[part] = kept + list(new.values())
+    before["again"] = sorted({*before.get("again", []), job})
     return before
 
 
@@ -611,7 +612,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         parser.error("--date is needed for a result that is kept")
     result = measured(given.quick, given.only or given.again, given.date)
     if given.again:
-        result = replaced(report.stored(), result)
+        result = replaced(report.stored(), result, given.again)
     if not (given.quick or given.only):
         report.store(result)
         report.write_pages(result)
