@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from grodtd.domain.errors import ConfigError
 from grodtd.domain.market import Costs, Direction, Instrument, Limits, OnExit, Reentry, RegimeName, Rules, Sizing
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _RULES, _LIMITS = Rules(), Limits()
+_MOST_BYTES: Final = 1_000_000
+_DEEPEST: Final = 20
+_MOST_VALUES: Final = 100_000
+_MOST_BITS: Final = 63
 T = TypeVar("T", bound="DataclassInstance")
 
 _PACKAGED = Path(__file__).parent / "configs"
@@ -132,13 +138,96 @@ def load_config(folder: Path | None = None) -> Config:
     return Config(chosen, costs, instruments, risk, regime, strategies)
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses what is not what it seems: a key given twice, few lines that stand for endless values."""
+
+    def __init__(self, text: str | bytes) -> None:
+        super().__init__(text)
+        self._depth = 0
+        # How many values there are, with those aliases stand for; and how many below each node.
+        self._values = 0
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Return the next value as written, or what its alias stands for."""
+        mark: Any = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # untyped in PyYAML's stubs
+        is_alias = self.check_event(yaml.AliasEvent)
+        before, self._depth = self._values, self._depth + 1
+        node = super().compose_node(parent, index) if self._depth <= _DEEPEST else None
+        self._depth -= 1
+        if node is None:
+            raise ComposerError(problem=f"nested more than {_DEEPEST} deep", problem_mark=mark)
+        if is_alias:
+            if node not in self._sizes:
+                raise ComposerError(problem="an alias of what it stands in", problem_mark=mark)
+            self._values += self._sizes[node]
+        else:
+            self._values += 1
+            self._sizes[node] = self._values - before
+        if self._values > _MOST_VALUES:
+            raise ComposerError(problem=f"more than {_MOST_VALUES} values", problem_mark=mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # Any: PyYAML's own signature
+        """Return the next mapping, in which no key was given twice."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            written = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if written in seen:
+                raise ComposerError(problem="a key that is there already", problem_mark=key.start_mark)
+            seen.add(written)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # Any: as YAML is
+        """Return a value; whatever is wrong with it is an error with its place."""
+        try:
+            value = super().construct_object(node, deep=deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:  # a month 13, an integer without digits: Python's own complaint, of any kind
+            problem = f"no valid {node.tag.rpartition(':')[2]}"
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark) from error
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ConstructorError(problem="a whole number beyond 2^63", problem_mark=node.start_mark)
+        return value
+
+
+def read_yaml(file: Path) -> object:
+    """Return what a YAML file holds.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, holds a key twice or a whole number beyond 2^63, or is larger than 1 MB, 100,000 values
+        (aliases written out) or 20 levels. Names line and column, and quotes nothing: the file may hold a secret by
+        mistake.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{file}: has {len(content)} bytes, a configuration has at most {_MOST_BYTES}")
+    return yaml_value(content, str(file))
+
+
+def yaml_value(text: str | bytes, where: str) -> object:
+    """Return what a YAML text holds; see `read_yaml`."""
+    try:
+        return _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = (error.problem or "").partition("'")[0].strip()  # what follows is quoted
+        raise ConfigError(f"{where}: {at}cannot be read as YAML: {problem}") from None  # the cause quotes too
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"{where}: cannot be read as YAML: some of it is no text in UTF-8") from None
+
+
 def _mapping(folder: Path, name: str) -> dict[str, Any]:  # Any: YAML before it is checked
     file = folder / name if (folder / name).is_file() else DEFAULT_FOLDER / name
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {error}") from error
-    return _as_mapping(content, str(file))
+    return _as_mapping(read_yaml(file), str(file))
 
 
 def _as_mapping(content: object, where: str) -> dict[str, Any]:
@@ -157,4 +246,6 @@ def _record(kind: type[T], entry: object, where: str, **given: object) -> T:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{where}: {at}: {first['msg'].lower()} (found {first['input']!r:.80})") from error
+    except ConfigError as error:  # the record's own rules
+        raise ConfigError(f"{where}: {error}") from error
     return kind(**{f.name: getattr(found, f.name) for f in fields(kind)})

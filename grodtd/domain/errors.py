@@ -27,5 +27,9 @@ class StorageError(GrodtError):
     """A stored record is missing, unreadable or cannot be written (exit code 6)."""
 
 
+class NotFoundError(StorageError):
+    """What was asked for by name is not stored, or the name fits several."""
+
+
 class ComputeError(GrodtError):
     """Machines that were to compute failed more often than tasks are started again (exit code 7)."""

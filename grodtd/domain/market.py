@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, Final, Literal, get_args
 
@@ -22,18 +23,21 @@ OnExit = Literal["hold", "flat"]
 SameBar = Literal["stop_first", "target_first", "ohlc_path", "drilldown"]
 
 BPS: Final = 1e-4
+# Beyond these no market has increments, and their fractions would not be floats.
+_STEP_LEAST: Final = Decimal("1e-18")
+_STEP_MOST: Final = Decimal("1e18")
 TYPICAL_SIGMA_1M_BPS: Final = 5.0  # BTCUSDT, 2022-2024
 
 
 def _positive(owner: str, **values: float) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
+        if not 0 < value <= sys.float_info.max:
             raise ConfigError(f"{owner}: {name} must be a number above zero, found {value}")
 
 
 def _not_negative(owner: str, **values: float) -> None:
     for name, value in values.items():
-        if not (math.isfinite(value) and value >= 0):
+        if not 0 <= value <= sys.float_info.max:
             raise ConfigError(f"{owner}: {name} must be a number of at least zero, found {value}")
 
 
@@ -47,11 +51,15 @@ class Step:
     @classmethod
     def of(cls, size: str | float | None) -> Step:
         """Return the step for a decimal size; none (or 0) means no rounding."""
-        if size is None or Decimal(str(size)) == 0:
+        try:
+            written = Decimal(str(0 if size is None else size))
+        except InvalidOperation:
+            raise ConfigError(f"a tick or lot must be a decimal number such as 0.01, found {size!r}") from None
+        if written == 0:
             return cls(0.0, 1.0)
-        exact = Fraction(Decimal(str(size)))
-        if exact < 0:
-            raise ConfigError(f"a tick or lot must be above zero, found {size}")
+        if not written.is_finite() or not _STEP_LEAST <= written <= _STEP_MOST:
+            raise ConfigError(f"a tick or lot must be above zero, from {_STEP_LEAST} to {_STEP_MOST}, found {size}")
+        exact = Fraction(written)
         return cls(float(exact.numerator), float(exact.denominator))
 
     @property
@@ -338,7 +346,7 @@ class Account:
 
     def __post_init__(self) -> None:
         _positive("account", initial_capital=self.initial_capital)
-        if not (math.isfinite(self.leverage) and self.leverage >= 1):
+        if not 1 <= self.leverage <= sys.float_info.max:
             raise ConfigError(f"account: leverage must be 1 or more, found {self.leverage}")
         if self.leverage > 1 and self.instrument.market != "perpetual":
             raise ConfigError(

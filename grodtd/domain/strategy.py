@@ -7,6 +7,7 @@ compiled indicator updates and the same compiled rules, so they cannot drift apa
 from __future__ import annotations
 
 import math
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -308,7 +309,8 @@ class DecisionStream:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # No isfinite: it raises where an integer is larger than any float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _fields(named_tuple: type[tuple[Any, ...]]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from grodtd.adapters.market_data.catalogue import Catalogue, Series, Written
 from grodtd.adapters.market_data.checks import CheckReport, check_bars
-from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_table
+from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_funding, read_table
 from grodtd.adapters.market_data.resample import resample
 from grodtd.adapters.market_data.synthetic import synthetic_bars as make_synthetic_bars
 from grodtd.domain.bars import US_PER_S, Bars, Calendar, FloatArray, timeframe_s
@@ -114,19 +114,24 @@ def import_files(
     return done
 
 
-def import_funding(home: Path, file: Path, *, venue: str, symbol: str) -> int:
+def import_funding(home: Path, file: Path, *, venue: str, symbol: str) -> tuple[str, int]:
     """Store the funding settlements of a perpetual from a file with columns timestamp and funding_rate.
+
+    Returns
+    -------
+    tuple of (symbol as stored, settlements stored)
 
     Raises
     ------
     DataError
         If the file cannot be read or does not fit.
     """
+    name = normal_symbol(symbol)
     try:
-        frame = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, try_parse_dates=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{file}: cannot be read as parquet or CSV: {error}") from error
-    return catalogue(home).write_funding(venue, normal_symbol(symbol), frame)
+        return name, catalogue(home).write_funding(venue, name, read_funding(file))
+    except DataError as error:
+        named = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise DataError(named) from error
 
 
 def funding_of(home: Path, bars: Bars) -> FloatArray | None:

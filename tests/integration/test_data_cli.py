@@ -119,4 +119,4 @@ def test_runs_are_listed_compared_exported_and_deleted(tmp_path: Path) -> None:
     assert json.loads(grodt("runs", "delete", ids[0], "--yes", "--json", home=tmp_path).stdout) == {"deleted": [ids[0]]}
     assert grodt("runs", "show", ids[0], home=tmp_path).returncode == 6
     assert grodt("runs", "delete", ids[1], home=tmp_path).returncode == 1  # nobody said yes
-    assert grodt("runs", "migrate", home=tmp_path).stdout.strip() == "schema 0004"
+    assert grodt("runs", "migrate", home=tmp_path).stdout.strip() == "schema 0005"

@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from grodtd.adapters.market_data.exchange import fetch_pages, open_exchange
 from grodtd.domain.errors import ConfigError, DataError
+from grodtd.entrypoints.cli.main import app
 from grodtd.workflows.data import fetch_series, load_bars
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # ccxt leaves its HTTP session open
@@ -167,3 +169,17 @@ def test_what_there_is_not_is_refused(exchange: Exchange, tmp_path: Path) -> Non
         next(fetch_pages(connected, "DOGEUSDT", "1m", **arguments))
     with pytest.raises(DataError, match="has no 7m bars"):
         next(fetch_pages(connected, "BTCUSDT", "7m", **arguments))
+
+
+def test_the_command_takes_the_address_from_the_settings(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRODT_ENDPOINTS__MARKET_DATA", json.dumps({"binance": exchange.url}))
+    arguments = ["--venue", "binance", "--symbol", "BTCUSDT", "--home", str(tmp_path), "--json"]
+    # START_MS is 2023-11-14 22:13 UTC; the ten minutes up to 22:23
+    result = CliRunner().invoke(
+        app, ["data", "fetch", *arguments, "--from", "2023-11-14T22:13", "--to", "2023-11-14T22:23"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["bars"] == 10
+    assert exchange.asked[0] == START_MS

@@ -168,27 +168,22 @@ class Catalogue:
         file = self.folder(venue, symbol, timeframe) / LABELS
         return pl.read_parquet(file, hive_partitioning=False) if file.is_file() else None
 
-    def write_funding(self, venue: str, symbol: str, frame: pl.DataFrame) -> int:
-        """Store funding settlements (columns timestamp, funding_rate) beside a symbol's bars; return their number.
+    def write_funding(self, venue: str, symbol: str, new: pl.DataFrame) -> int:
+        """Store funding settlements beside a symbol's bars; return how many there are now.
 
         Settlements that are there already are kept; a settlement with another rate than the one stored is refused.
+
+        Parameters
+        ----------
+        venue, symbol : str
+        new : DataFrame
+            Columns timestamp (microseconds UTC) and funding_rate (float64), as `read_funding` returns them.
 
         Raises
         ------
         DataError
-            If a column is missing, a value is no time or no finite number, or a stored rate differs.
+            If a stored rate differs.
         """
-        if not {"timestamp", "funding_rate"} <= set(frame.columns):
-            raise DataError(f"funding needs the columns timestamp and funding_rate, found {', '.join(frame.columns)}")
-        try:
-            new = frame.select(pl.col("timestamp").cast(TIMESTAMP), pl.col("funding_rate").cast(pl.Float64))
-        except pl.exceptions.PolarsError as error:
-            found = str(error).splitlines()[0]
-            raise DataError(
-                f"funding of {venue}:{symbol} needs times like 2023-01-01T08:00:00Z and rates like 0.0001: {found}"
-            ) from error
-        if new.null_count().sum_horizontal().item() or not new["funding_rate"].is_finite().all():
-            raise DataError(f"funding of {venue}:{symbol} has a rate or a time that is missing or not finite")
         file = self.folder(venue, symbol, "1m").parent / FUNDING
         file.parent.mkdir(parents=True, exist_ok=True)  # funding may come before the bars
         with _locked(file.parent):
@@ -217,15 +212,19 @@ class Catalogue:
                     file.unlink(missing_ok=True)
 
     def list(self) -> list[Series]:
-        """Return every stored series, sorted by name."""
+        """Return every stored series, sorted by name.
+
+        Raises
+        ------
+        DataError
+            If a month cannot be read.
+        """
         found = []
         for folder in sorted(self.root.glob("venue=*/symbol=*/timeframe=*")):
             months = _months(folder)
             if months:
                 venue, symbol, timeframe = (part.partition("=")[2] for part in folder.parts[-3:])
-                n_bars = sum(
-                    pl.scan_parquet(f, hive_partitioning=False).select(pl.len()).collect().item() for f in months
-                )
+                n_bars = sum(map(_n_rows, months))
                 size = sum(f.stat().st_size for f in months)
                 found.append(Series(venue, symbol, timeframe, n_bars, *self._span(folder), size))
         return found
@@ -263,7 +262,18 @@ def _read(file: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(file, hive_partitioning=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{file} cannot be read: {error}; delete it and import its month again") from error
+        raise _damaged(file, error) from error
+
+
+def _n_rows(file: Path) -> int:
+    try:
+        return int(pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item())
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> DataError:
+    return DataError(f"{file} cannot be read: {error}; delete it and import its month again")
 
 
 def _merge(old: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

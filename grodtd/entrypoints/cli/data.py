@@ -281,7 +281,10 @@ def fetch(
     timeframe: TimeframeOption = "1m",
     start: Annotated[str, typer.Option("--from", help="First date or time (UTC); default: after the last bar.")] = "",
     end: Annotated[str, typer.Option("--to", help="Last date (included) or time; default: now.")] = "",
-    api_url: Annotated[str | None, typer.Option(help="Another address of the exchange's public API.")] = None,
+    api_url: Annotated[
+        str | None,
+        typer.Option(help="Another address of the exchange's public API; default: the setting endpoints.market_data."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -295,9 +298,11 @@ def fetch(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from grodtd.domain.bars import utc
+    from grodtd.settings import load_settings
     from grodtd.workflows.data import fetch_series, time_range
 
     start_us, end_us = time_range(start, end)
+    api_url = api_url or load_settings().settings.endpoints.market_data.get(venue)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -363,7 +368,7 @@ def funding(
     """
     from grodtd.workflows.data import import_funding
 
-    count = import_funding(home, file, venue=venue, symbol=symbol)
+    symbol, count = import_funding(home, file, venue=venue, symbol=symbol)
     if as_json:
         print_json({"venue": venue, "symbol": symbol, "settlements": count})
     else:

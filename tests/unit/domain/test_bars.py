@@ -22,6 +22,10 @@ def bars(**changes: object) -> Bars:
     return Bars(**{**columns, **changes})  # type: ignore[arg-type]
 
 
+def test_values_near_the_largest_float_are_sound() -> None:
+    assert bars(volume=[1e308, 1e308, 1e308]).volume.max() == 1e308
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -195,3 +195,13 @@ def test_the_generator_has_the_moments_of_the_specification() -> None:
     assert np.corrcoef(a, b)[0, 1] == pytest.approx(-0.3, abs=0.02)
     assert len(set(np.bincount(states).tolist())) == 4
     assert replace(GENERATORS["G2"], drift=0.2).drift == 0.2
+
+
+def test_a_damaged_month_is_named_when_series_are_listed(tmp_path: Path) -> None:
+    store = Catalogue(tmp_path)
+    bars, _ = synthetic_bars("G1", 2_000, 7)
+    store.write(bars)
+    month = next(tmp_path.rglob("2*.parquet"))
+    month.write_bytes(month.read_bytes()[:-50])
+    with pytest.raises(DataError, match=rf"{month.name} cannot be read: .*import its month again"):
+        store.list()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from grodtd.adapters.market_data.checks import check_bars, describe, time_unit
-from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_table
+from grodtd.adapters.market_data.importers import checked_bars, normal_symbol, read_funding, read_table
 from grodtd.domain.errors import DataError
 
 START_MS = 1_672_531_200_000  # 2023-01-01
@@ -162,3 +162,88 @@ def test_time_units() -> None:
 @pytest.mark.parametrize("text", ["BTC/USDT", "btc-usdt", "BTC_USDT", "BTC/USDT:USDT", "BTCUSDT"])
 def test_one_symbol_many_spellings(text: str) -> None:
     assert normal_symbol(text) == "BTCUSDT"
+
+
+def test_a_stray_quote_in_a_column_nobody_uses_swallows_no_rows(tmp_path: Path) -> None:
+    file = binance_csv(tmp_path / "k.csv", header=False)
+    lines = file.read_text().splitlines()
+    # From the quote in line 1 to the one in line 2 the parser sees one value: a row less, and no error.
+    lines[0] = lines[0].removesuffix("0") + '"0'
+    lines[1] += '"'
+    file.write_text("\n".join(lines))
+    with pytest.raises(DataError, match="has 3 lines and 2 rows: a stray quote"):
+        read_table(file)
+
+
+def test_a_last_line_that_was_cut_short_is_no_row(tmp_path: Path) -> None:
+    file = binance_csv(tmp_path / "k.csv", header=True)
+    # The download ended within the number of trades: nothing we use is missing, but what stands there may be cut.
+    file.write_text(file.read_text().rsplit(",", 4)[0])
+    with pytest.raises(DataError, match="line 4 has 8 fields, the first has 12"):
+        read_table(file)
+
+
+def test_lines_without_anything_at_the_end_and_quoted_numbers_are_read(tmp_path: Path) -> None:
+    file = binance_csv(tmp_path / "k.csv", header=True)
+    file.write_bytes(
+        b"\xef\xbb\xbf" + file.read_bytes().replace(b",3.0,", b',"3.0",').replace(b"\n", b"\r\n") + b"\r\n\n"
+    )
+    expect_rows(read_table(file))
+
+
+def test_a_volume_that_is_whole_for_thousands_of_rows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "quiet.csv"
+    rows = [f"{START_MS + i * 60_000},1,1,1,1,{0 if i < 10_500 else 0.25}" for i in range(10_501)]
+    file.write_text("time,open,high,low,close,volume\n" + "\n".join(rows))
+    assert read_table(file)["volume"].to_list() == [0.0] * 10_500 + [0.25]
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [
+        ("1672531200000.5", r"row 1: time stamp 1672531200000.5 is no whole number"),
+        ("1672531200000000001", "row 1: the time stamp has nanoseconds, which cannot be kept"),
+        ("99999999999999999999", "row 1: time stamp 99999999999999999999 is no whole number that can be kept"),
+        ("2023-01-01T00:04:3", "row 1: time '2023-01-01T00:04:3' is not understood"),
+        ("1023-01-01T00:04:30", "row 1: the time stamp, .* is not between 1900 and 2200"),
+        ("", "row 1: the time stamp is missing"),
+    ],
+)
+def test_a_time_that_cannot_be_kept_as_it_is_is_refused(tmp_path: Path, time: str, message: str) -> None:
+    file = tmp_path / "f.csv"
+    file.write_text(f"time,open,high,low,close,volume\n{time},1,1,1,1,1\n")
+    with pytest.raises(DataError, match=message):
+        read_table(file)
+
+
+def test_epochs_as_spreadsheets_write_them_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "f.csv"
+    file.write_text("time,open,high,low,close,volume\n1.6725312E12,1,1,1,1,1\n")
+    assert read_table(file)["timestamp"].to_physical().to_list() == [START_MS * 1_000]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pl.Series("time", [2**40 * 1_000]).cast(pl.Datetime("ms")), "is not between 1900 and 2200"),
+        (pl.Series("time", [2**30], dtype=pl.Int32).cast(pl.Date), "is not between 1900 and 2200"),
+        (pl.Series("time", [[START_MS]]), r"column timestamp holds List\(Int64\), neither numbers nor text"),
+        (pl.Series("time", [float("nan")]), "row 1: time stamp nan is no whole number"),
+    ],
+    ids=["far", "far date", "list", "nan"],
+)
+def test_columns_of_time_that_hold_something_else_are_refused(tmp_path: Path, column: pl.Series, message: str) -> None:
+    table = pl.DataFrame([column, *(pl.Series(name, [1.0]) for name in ("open", "high", "low", "close", "volume"))])
+    for file, write in ((tmp_path / "f.parquet", table.write_parquet), (tmp_path / "f.feather", table.write_ipc)):
+        write(file)
+        with pytest.raises(DataError, match=message):
+            read_table(file)
+
+
+@pytest.mark.parametrize("time", [str(START_MS), str(START_MS // 1_000), "2023-01-01 00:00:00", "2023-01-01T00:00:00Z"])
+def test_times_of_funding_are_read_as_those_of_bars(tmp_path: Path, time: str) -> None:
+    file = tmp_path / "f.csv"
+    file.write_text(f"timestamp,funding_rate\n{time},0.0001\n")
+    found = read_funding(file)
+    assert found["timestamp"].to_physical().to_list() == [START_MS * 1_000]
+    assert found["funding_rate"].to_list() == [0.0001]
