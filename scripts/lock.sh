@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Re-makes the four hash-pinned locks from pyproject.toml, and that of the benchmarks' peers; needs uv on the PATH
+# Re-makes the four hash-pinned locks from pyproject.toml, and those of the benchmarks' peers and of the
+# programs that judge the project; needs uv on the PATH
 # (or UV=/path/to/uv).
 # The locks name packages and hashes only, never where they come from.
 #   scripts/lock.sh              keep the pinned versions that still fit
@@ -10,7 +11,7 @@ uv=${UV:-uv}
 everything=$(mktemp)
 trap 'rm -f "$everything"' EXIT
 
-build=$(sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml)
+build=$(sed -n 's/^requires = \[\(.*\)\]$/\1/p' pyproject.toml | tr -d '"' | tr ',' '\n')
 compile() { # output, further arguments
   local output=$1
   shift
@@ -31,8 +32,12 @@ compile requirements-dev.lock --extra dev --extra research --extra ray --constra
 "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
   --output-file benchmarks/requirements.lock "$@" benchmarks/requirements.txt
 
-if grep -n '://' requirements*.lock benchmarks/requirements.lock; then
+# Nor do the programs that lint, scan, and stand in for a pipeline.
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+  --no-strip-extras --output-file scripts/ci-tools.lock "$@" scripts/ci-tools.txt
+
+if grep -n '://' requirements*.lock benchmarks/requirements.lock scripts/ci-tools.lock; then
   echo "a lock names a host; it must hold names and hashes only" >&2
   exit 1
 fi
-wc -l requirements*.lock benchmarks/requirements.lock
+wc -l requirements*.lock benchmarks/requirements.lock scripts/ci-tools.lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, column, create_engine, event, make_url, select, table
+from sqlalchemy import URL, Connection, column, create_engine, event, func, make_url, select, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -17,6 +18,14 @@ from grodtd.adapters.storage.schema import REVISIONS
 from grodtd.domain.errors import StorageError
 
 _BUSY_S: Final = 30
+_CONNECT_S: Final = 10
+# A server that is gone without a word is given up after this long, where the kernel alone would take hours.
+_SILENCE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 _MIGRATION_LOCK_S: Final = 4
 # Any number that nothing else in the database uses: whoever holds it may change the schema.
 _MIGRATION_LOCK: Final = 7_218_455_103
@@ -40,7 +49,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _parsed(url)
+        self._url = parsed(url)
         self._is_at_head = False
         options: dict[str, Any] = {}  # Any: SQLAlchemy's own signature
         if self.is_sqlite:
@@ -48,6 +57,12 @@ class Database:
             options["connect_args"] = {"isolation_level": None, "timeout": _BUSY_S}
         else:
             options["paramstyle"] = "format"
+            # What the URL says goes before.
+            options["connect_args"] = {
+                name: value
+                for name, value in {"connect_timeout": _CONNECT_S, **_SILENCE}.items()
+                if name not in self._url.query
+            }
         self._engine = create_engine(
             self._url,
             poolclass=NullPool,
@@ -99,11 +114,33 @@ class Database:
 
         with self._begin(is_write=True) as connection:
             if not self.is_sqlite:
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MIGRATION_LOCK_S}s'")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+                connection.execute(select(func.set_config("lock_timeout", f"{_MIGRATION_LOCK_S}s", True)))
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             self._refuse_unknown(_revision(connection))
             upgrade(connection)
         return REVISIONS[-1]
+
+    def revision(self) -> str | None:
+        """Return the schema's revision as it is, None for a database without one; nothing is changed."""
+        with self._begin() as connection:
+            return _revision(connection)
+
+    def clock_ahead_s(self) -> float | None:
+        """Return by how many seconds the server's clock is ahead of ours, give or take half a round trip.
+
+        None for SQLite: it has no server.
+
+        Raises
+        ------
+        StorageError
+            If the server cannot be reached.
+        """
+        if self.is_sqlite:
+            return None
+        with self._begin() as connection:
+            asked = time.time()
+            theirs = float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or math.nan)
+            return theirs - (asked + time.time()) / 2
 
     def _require_head(self) -> None:
         with self._begin() as connection:
@@ -147,22 +184,52 @@ class Database:
         return f"run database {self.name}: {text}; nothing was changed"
 
 
-def _parsed(url: str) -> URL:
+def for_reading(url: str, *, within_s: float) -> str:
+    """Return the URL with sessions that cannot write and end any statement that takes too long.
+
+    Parameters
+    ----------
+    url : str
+        As for `Database`. SQLite has no such sessions: its URL comes back as it is.
+    within_s : float
+        Seconds to connect (at least 2, the driver's least), and for each statement.
+
+    Returns
+    -------
+    str
+        With its password: never print or log it.
+
+    Raises
+    ------
+    StorageError
+        If the URL is not one of a database.
+    """
+    found = parsed(url)
+    if found.drivername == "sqlite":
+        return url
+    given = found.query.get("options", "")
+    session = f"-c default_transaction_read_only=on -c statement_timeout={math.ceil(within_s * 1_000)}"
+    query = {"options": f"{given} {session}".strip(), "connect_timeout": str(max(2, math.ceil(within_s)))}
+    return found.update_query_dict(query).render_as_string(hide_password=False)
+
+
+def parsed(url: str) -> URL:
+    """Return a database URL with the driver we use; StorageError without its password if it is none of ours."""
     usage = "write sqlite:///folder/file.db or postgresql://user:password@host:port/name"
     try:
-        parsed = make_url(url)
+        found = make_url(url)
     except (ArgumentError, ValueError):
         # Without the cause: it may quote the part of the URL that holds the password.
         raise StorageError(f"the database URL cannot be read; {usage}, special characters percent-encoded") from None
-    backend = parsed.drivername.partition("+")[0]
+    backend = found.drivername.partition("+")[0]
     if backend == "sqlite":
-        if parsed.host or parsed.query or parsed.database in (None, "", ":memory:"):
+        if found.host or found.query or found.database in (None, "", ":memory:"):
             raise StorageError(f"a SQLite URL has three slashes, names a file and has no options; {usage}")
-        return parsed.set(drivername="sqlite")
+        return found.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
-        if "@" in (parsed.host or ""):
+        if "@" in (found.host or ""):
             raise StorageError("the database URL has more than one '@'; write those of the password as %40")
-        return parsed.set(drivername="postgresql+psycopg")
+        return found.set(drivername="postgresql+psycopg")
     raise StorageError(f"a database of kind {backend!r} is not supported; {usage}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,9 +47,20 @@ DatabaseOption = Annotated[
 
 
 def database_url(home: Path, given: str | None) -> str:
-    """Return the URL of the run database."""
+    """Return the URL of the run database, with the password of its secret file.
+
+    What was given; else what the settings of GRODT_ENVIRONMENT say; else SQLite in the home folder.
+    """
     if given:
-        return given
+        from grodtd.settings import secret, with_password
+
+        return with_password(given, secret("database_password"))
+    if os.environ.get("GRODT_ENVIRONMENT"):
+        from grodtd.settings import load_settings
+
+        settings = load_settings().settings
+        if settings.database_url:
+            return settings.database
     from grodtd.workflows.runs import default_database_url
 
     return default_database_url(home)

@@ -10,7 +10,21 @@ from typing import Annotated
 
 import typer
 
-from grodtd.entrypoints.cli import backtest, costs, data, optimize, portfolio, regime, runs, strategy
+from grodtd.entrypoints.cli import (
+    backtest,
+    backup,
+    config,
+    costs,
+    data,
+    doctor,
+    init,
+    optimize,
+    portfolio,
+    regime,
+    runs,
+    serve,
+    strategy,
+)
 
 app = typer.Typer(
     name="grodt",
@@ -29,6 +43,12 @@ app.add_typer(optimize.app, name="optimize")
 app.add_typer(strategy.app, name="strategy")
 app.add_typer(regime.app, name="regime")
 app.add_typer(costs.app, name="costs")
+app.add_typer(config.app, name="config")
+app.add_typer(backup.app, name="backup")
+app.command()(doctor.doctor)
+app.command()(init.init)
+app.command()(serve.serve)
+app.command()(serve.resume)
 
 # Exit codes of docs/architecture.md section 6; 1 is kept for "ran, and the answer is no".
 EXIT_CODES = {
