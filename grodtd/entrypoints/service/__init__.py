@@ -1,0 +1,1 @@
+"""The service: health, metrics, a read API, one page that links them."""
