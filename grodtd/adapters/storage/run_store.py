@@ -23,6 +23,7 @@ from sqlalchemy import (
     and_,
     delete,
     func,
+    or_,
     select,
 )
 from sqlalchemy.exc import IntegrityError
@@ -31,7 +32,7 @@ from grodtd.adapters.storage.database import Database
 from grodtd.adapters.storage.equity import daily_marks, decode_equity, encode_equity
 from grodtd.adapters.storage.schema import EQUITY_CURVES, EQUITY_DAYS, MANIFESTS, METRICS, RUNS, TRADES
 from grodtd.domain.bars import US_PER_S
-from grodtd.domain.errors import StorageError
+from grodtd.domain.errors import NotFoundError, StorageError
 from grodtd.domain.run import ExitReason, Manifest, Metric, Reason, RunResult
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class RunStore:
         is_descending: bool = True,
         show: Sequence[str] = (),
         limit: int = 50,
+        before: str | None = None,
     ) -> Sequence[RunSummary]:
         """Return stored runs, the newest first, or sorted by a metric.
 
@@ -209,8 +211,14 @@ class RunStore:
             Which metrics the summaries hold; a run that lacks one lacks the key.
         limit : int
             At most this many runs.
+        before : str, optional
+            Only runs stored before this one, by its full id: the last one of a page gives the next page.
         """
         query = select(RUNS, MANIFESTS.c.manifest).join(MANIFESTS).limit(limit)
+        if before is not None:
+            last = select(RUNS.c.created_at_us).where(RUNS.c.run_id == before).scalar_subquery()
+            is_older = or_(RUNS.c.created_at_us < last, and_(RUNS.c.created_at_us == last, RUNS.c.run_id < before))
+            query = query.where(is_older)
         if strategy is not None:
             query = query.where(RUNS.c.strategy == strategy)
         if symbol is not None:
@@ -219,6 +227,8 @@ class RunStore:
             query = _sorted_by(query, sort_by, is_descending=is_descending)
         query = query.order_by(RUNS.c.created_at_us.desc(), RUNS.c.run_id.desc())
         with self._database.transaction() as connection:
+            if before is not None:
+                _require(connection, before)
             rows = connection.execute(query).all()
             found: dict[str, dict[str, Metric]] = {row.run_id: {} for row in rows}
             if show:
@@ -280,8 +290,16 @@ class RunStore:
             },
         )
 
-    def trades(self, run_id: str) -> pl.DataFrame:
+    def trades(self, run_id: str, *, first: int = 0, limit: int | None = None) -> pl.DataFrame:
         """Return the closed trades of a run, one row each, in order of exit.
+
+        Parameters
+        ----------
+        run_id : str
+        first : int
+            From this number on.
+        limit : int, optional
+            At most this many.
 
         Returns
         -------
@@ -294,7 +312,8 @@ class RunStore:
 
         types = {BigInteger: pl.Int64, SmallInteger: pl.Int8, Double: pl.Float64, Boolean: pl.Boolean, Text: pl.String}
         columns = [column for column in TRADES.columns if column.name != "run_id"]
-        query = select(*columns).where(TRADES.c.run_id == run_id).order_by(TRADES.c.number)
+        wanted = (TRADES.c.run_id == run_id) & (TRADES.c.number >= first)
+        query = select(*columns).where(wanted).order_by(TRADES.c.number).limit(limit)
         with self._database.transaction() as connection:
             _require(connection, run_id)
             rows = [tuple(row) for row in connection.execute(query)]
@@ -330,7 +349,12 @@ class RunStore:
         with self._database.transaction() as connection:
             _require(connection, run_id)
             curve = connection.execute(select(EQUITY_CURVES).where(EQUITY_CURVES.c.run_id == run_id)).one_or_none()
-        if curve is None or hashlib.sha256(curve.parquet).hexdigest() != curve.sha256:
+        if curve is None:
+            raise NotFoundError(
+                f"retention has removed the equity curve of run {run_id}; its daily marks are kept, and"
+                " `grodt verify` makes the curve again"
+            )
+        if hashlib.sha256(curve.parquet).hexdigest() != curve.sha256:
             raise StorageError(f"the equity curve of run {run_id} is damaged; restore a backup or run it again")
         return decode_equity(curve.parquet)
 
@@ -367,10 +391,10 @@ class RunStore:
                 return prefix
             found = connection.scalars(query.limit(_CANDIDATES_SHOWN + 1)).all()
         if not found:
-            raise StorageError(f"there is no run {prefix!r}; `grodt runs list` shows them")
+            raise NotFoundError(f"there is no run {prefix!r}; `grodt runs list` shows them")
         if len(found) > 1:
             more = " and more" if len(found) > _CANDIDATES_SHOWN else ""
-            raise StorageError(
+            raise NotFoundError(
                 f"{prefix!r} is the beginning of several runs: {', '.join(found[:_CANDIDATES_SHOWN])}{more};"
                 " write more of the id"
             )
@@ -400,7 +424,7 @@ def _exists(connection: Connection, run_id: str) -> bool:
 
 def _require(connection: Connection, run_id: str) -> None:
     if not _exists(connection, run_id):
-        raise StorageError(f"there is no run {run_id!r}; `grodt runs list` shows them")
+        raise NotFoundError(f"there is no run {run_id!r}; `grodt runs list` shows them")
 
 
 def _sorted_by(query: Select[Any], metric: str, *, is_descending: bool) -> Select[Any]:

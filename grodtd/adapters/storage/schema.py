@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 # All revisions, oldest first; the last is the schema below. Known here so that the check at start needs no Alembic.
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 
 
 class _Untyped(UserDefinedType[float]):
@@ -192,4 +192,16 @@ TRIALS: Final = Table(
     Column("params", Text, nullable=False),
     Column("results", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What retention deleted, and by which rule. Rows are added, never changed.
+RETENTION_AUDIT: Final = Table(
+    "retention_audit",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("n_deleted", BigInteger, nullable=False),
+    Column("names", JSON, nullable=False),
 )

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, distinct, func, insert, select, 
 
 from grodtd.adapters.storage.database import Database
 from grodtd.adapters.storage.schema import STUDIES, TRIAL_BATCHES, TRIALS
-from grodtd.domain.errors import StorageError
+from grodtd.domain.errors import NotFoundError, StorageError
 from grodtd.domain.trials import (
     NO_BATCH,
     Study,
@@ -63,8 +63,8 @@ class TrialStore:
         if len(found) == 1:
             return _study(found[0])
         if not found:
-            raise StorageError(f"there is no study {study_id!r}; `grodt optimize list` shows those there are")
-        raise StorageError(
+            raise NotFoundError(f"there is no study {study_id!r}; `grodt optimize list` shows those there are")
+        raise NotFoundError(
             f"study {study_id!r} may be any of {', '.join(row.study_id for row in found)}; write more of it"
         )
 
@@ -184,6 +184,19 @@ class TrialStore:
                     .order_by(TRIALS.c.number)
                 ).all()
                 yield _batch(head, [json.loads(r.params) for r in rows], [json.loads(r.results) for r in rows])
+
+    def trials(self, study_id: str, *, first: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+        """Return results and parameters of a study's trials, in order, from number `first` on."""
+        query = (
+            select(TRIALS.c.params, TRIALS.c.results)
+            .join(TRIAL_BATCHES, TRIAL_BATCHES.c.position == TRIALS.c.position)
+            .where((TRIAL_BATCHES.c.study_id == study_id) & (TRIAL_BATCHES.c.kind == "trial"))
+            .order_by(TRIAL_BATCHES.c.number, TRIALS.c.number)
+            .offset(first)
+            .limit(limit)
+        )
+        with self._database.transaction() as connection:
+            return [{**json.loads(r.results), "params": json.loads(r.params)} for r in connection.execute(query)]
 
     def count(self, series: str, hypothesis: str) -> tuple[int, int]:
         """Return (distinct configurations, evaluations) ever tried on any part of these bars for this hypothesis."""

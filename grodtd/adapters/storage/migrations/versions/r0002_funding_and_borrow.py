@@ -20,4 +20,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them again."""
     for name in ("borrow", "funding"):
-        op.execute(f"ALTER TABLE trades DROP COLUMN {name}")
+        op.drop_column("trades", name)
