@@ -405,8 +405,5 @@ def _own_stop(stopped: tuple[int, str], time: IntArray, bars: Bars) -> tuple[int
 def _columns(kind: Any, rows: Rows, shift: dict[str, int]) -> Any:  # Any: Trades or Fills, filled by field name
     names = [name for name in rows.dtype.names or () if name != "symbol"]
     return kind(
-        **{
-            name: np.ascontiguousarray(rows[name] - shift.get(name, 0) if name in shift else rows[name])
-            for name in names
-        }
+        **{name: np.ascontiguousarray(rows[name] - shift[name] if name in shift else rows[name]) for name in names}
     )

@@ -279,7 +279,7 @@ def run(
     scenarios = _scenarios(decided, account, result)
     settings = {
         **(made_from or {}),
-        "warnings": warnings_of(result, metrics, market.funding),
+        "warnings": warnings_of(result, metrics, market.funding) + _why_idle(decided, result),
         "gating": gating.as_dict(),
         "fine": market.fine.timeframe if market.fine else "",
         "funding_hash": _hash(market.funding),
@@ -370,6 +370,16 @@ def warnings_of(result: RunResult, metrics: Mapping[str, Metric], funding: Float
     if coverage is not None and coverage < _COVERAGE_MIN:
         found.append("coverage")
     return found
+
+
+def _why_idle(decided: Leg, result: RunResult) -> list[str]:
+    """Return the code of why nothing was traded, where that can be said: the gate, or no wish to."""
+    if result.held.any():
+        return []
+    if not decided.side.any():
+        return ["never_wanted"]
+    is_closed = decided.gate is not None and not (decided.gate[decided.side != 0] == 1).any()
+    return ["gate_closed"] if is_closed else []
 
 
 def in_vectorbt(completed: Completed, engine: str, request: Request, config: Config) -> dict[str, object]:

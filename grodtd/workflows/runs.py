@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from grodtd.adapters.storage import RunStore, RunSummary, StoredRun
@@ -37,6 +38,7 @@ def list_runs(
     sort_by: str | None = None,
     limit: int = 50,
     show: Sequence[str] = (),
+    before: str | None = None,
 ) -> Sequence[RunSummary]:
     """Return stored runs, the newest first, or the best first by a metric.
 
@@ -51,11 +53,15 @@ def list_runs(
         At most this many.
     show : sequence of str
         Which metrics the summaries hold.
+    before : str, optional
+        Only runs stored before this one, by its full id.
 
     Raises
     ------
     ConfigError
         If there is no metric `sort_by`.
+    NotFoundError
+        If there is no run `before`.
     StorageError
         If the database cannot be read.
     """
@@ -68,6 +74,7 @@ def list_runs(
         is_descending=sort_by is None or METRICS[sort_by].is_higher_better is not False,
         limit=limit,
         show=show,
+        before=before,
     )
 
 
@@ -93,6 +100,30 @@ def show_run(database_url: str, run: str) -> StoredRun:
     """
     store = RunStore(database_url)
     return store.get(store.resolve(run))
+
+
+def trades_of(database_url: str, run: str, *, first: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return closed trades of a run, from number `first` on, as rows with times as ISO text and null for no level.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such run.
+    """
+    store = RunStore(database_url)
+    frame = _with_pnl(store.trades(store.resolve(run), first=first, limit=limit))
+    times = [name for name, kind in frame.schema.items() if kind.is_temporal()]
+    frame = frame.with_columns([frame[name].dt.strftime(_TIME_FORMAT) for name in times])
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in frame.to_dicts()
+    ]
+
+
+def daily_equity(database_url: str, run: str) -> list[tuple[date, float]]:
+    """Return (UTC day, last mark of equity) of a run."""
+    store = RunStore(database_url)
+    return list(store.equity(store.resolve(run), is_daily=True).iter_rows())
 
 
 @dataclass(frozen=True, slots=True)

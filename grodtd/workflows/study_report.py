@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from grodtd.adapters.reports.study_page import write_study_page
 from grodtd.domain.errors import ConfigError
-from grodtd.workflows.optimize import Found
+from grodtd.workflows.optimize import Found, importances_or_reason
 
 _HEATMAPS: Final = 6
 _POINTS: Final = 5_000
@@ -94,6 +95,9 @@ def _facts(found: Found) -> list[tuple[str, str]]:
             ("Neighbours with at least 0.7 of the best", f"{p.share_good:.0%}"),
             ("Rank of the best after smoothing", str(p.rank_smoothed)),
         ]
+    shares, no_shares = importances_or_reason(found)
+    if shares is None:
+        facts.append(("Importances", f"none: {no_shares}"))
     if found.chosen is not None:
         params = ", ".join(f"{k} {v:g}" for k, v in found.chosen["params"].items())
         facts.append(("Chosen", f"trial {found.chosen['number']}: {params}"))
@@ -125,7 +129,20 @@ def _charts(found: Found, rows: list[dict[str, Any]], searched: list[str], name:
     if len(searched) > 1:
         charts["Parallel coordinates"] = _parallel(shown, searched, name)
     charts["Slices"] = _slices(shown, searched, name)
+    shares, _ = importances_or_reason(found)
+    if shares is not None:
+        charts["Importance, for display"] = _importance(shares)
     return charts
+
+
+def _importance(shares: Mapping[str, float]) -> dict[str, Any]:
+    names = list(shares)[::-1]
+    return {
+        "caption": "How differently the best tenth of trials chose each parameter than all trials did (PED-ANOVA). It"
+        " depends on where the optimizer looked: it ranks parameters and proves nothing.",
+        "traces": [{"type": "bar", "orientation": "h", "x": [shares[n] for n in names], "y": names}],
+        "layout": {"xaxis": {"title": {"text": "share"}, "tickformat": ".0%"}, "showlegend": False},
+    }
 
 
 def _convergence(rows: list[dict[str, Any]], values: list[float], name: str) -> dict[str, Any]:

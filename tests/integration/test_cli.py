@@ -111,6 +111,25 @@ def test_costs_hurt_and_direction_holds(home: Path) -> None:
     assert {trade["side"] for trade in long_only["trades"]} == {"long"}
 
 
+def test_a_run_without_a_trade_says_why(tmp_path: Path) -> None:
+    # These minutes are all in one regime, ranging.
+    assert grodt("data", "synth", "G1", "--bars", "400", "--seed", "3", home=tmp_path).returncode == 0
+    found = run_json(tmp_path, "--regime", "trending", "--no-store")
+    assert found["metrics"]["trade_count"] == 0
+    assert found["warnings"] == ["gate_closed"]
+    shown = grodt("backtest", "s1_trend", *SYNTHETIC, "--regime", "trending", "--no-store", home=tmp_path).stdout
+    assert "gate_closed: nothing was traded" in shown
+    assert run_json(tmp_path, "--regime", "ranging", "--no-store")["metrics"]["trade_count"] > 0
+    # A price that never moves is never above or below its averages.
+    lines = [f"{1_700_000_040_000 + 60_000 * minute},100,100,100,100,1" for minute in range(600)]
+    (tmp_path / "flat.csv").write_text("\n".join(["timestamp,open,high,low,close,volume", *lines]))
+    series = ["--venue", "binance", "--symbol", "FLATUSDT", "--timeframe", "1m"]
+    imported = grodt("data", "import", str(tmp_path / "flat.csv"), *series, home=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+    done = grodt("backtest", "s1_trend", *series, "--regime", "any", "--no-store", "--json", home=tmp_path)
+    assert "never_wanted" in json.loads(done.stdout)["warnings"], done.stderr
+
+
 def test_verify_runs_it_again_whatever_the_number_of_threads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = run_json(home)["run_id"]
     for threads in ("1", "2"):
@@ -174,6 +193,13 @@ def test_what_cannot_work_says_why_and_exits_with_its_code(
     assert message in done.stderr
     assert done.stderr.startswith("grodt: ")
     assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_engine_is_refused_before_anything_runs(home: Path) -> None:
+    done = grodt("backtest", "s1_trend", *SYNTHETIC, "--engine", "vbt", home=home)
+    assert done.returncode == 2
+    assert "'vbt' is not one of 'strict', 'vectorbt', 'vectorbt-signals'" in done.stderr
+    assert "run " not in done.stdout
 
 
 def test_help_imports_nothing_heavy(home: Path) -> None:

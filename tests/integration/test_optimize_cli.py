@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,53 @@ def test_sensitivity_and_optuna_read_a_study(home: Path, tmp_path: Path) -> None
     assert study.best_value == found["best"]["objectives"]["sharpe"]
     assert study.best_params == {name: found["best"]["params"][name] for name in ("ema_bars", "stop_atr")}
     assert grodt("optimize", "export", found["study"], str(file), home=home).returncode == 2
+
+
+def test_importances_rank_the_parameter_that_matters_first(home: Path) -> None:
+    pytest.importorskip("optuna", reason="an optional extra")
+    # Free of costs, and stops too far to be touched: the length of the average decides, the stop next to nothing.
+    space = ("--space", "ema_bars=5:200:5", "--space", "stop_atr=500:501", "--regime", "any", "--cost-scale", "0")
+    arguments = ("--optimizer", "random", "--trials", "120", "--require", "none", "--objective", "trade_count")
+    found = as_json(grodt("optimize", "run", "s1_trend", *BARS, *space, *arguments, "--json", home=home))
+    assert next(iter(found["importances"])) == "ema_bars"
+    assert found["importances"]["ema_bars"] > 0.8
+    assert sum(found["importances"].values()) == pytest.approx(1)
+    few = search(home, "--optimizer", "random", "--trials", "20", "--require", "none")
+    assert few["importances"] is None
+    assert "need 50 trials" in few["importances_reason"]
+
+
+def test_optuna_dashboard_shows_an_exported_study(home: Path, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    if not program.exists():
+        pytest.skip("optuna-dashboard is not installed")
+    found = search(home, "--optimizer", "random", "--trials", "30", "--require", "none")
+    file = tmp_path / "study.db"
+    assert grodt("optimize", "export", found["study"], str(file), home=home).returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, f"sqlite:///{file}", "--port", str(port), "--server", "wsgiref", "--quiet"]
+    log = (tmp_path / "log").open("w+")
+    with log, subprocess.Popen(command, stdout=log, stderr=log) as dashboard:
+        try:
+            deadline, studies = time.monotonic() + 60, []
+            while not studies and time.monotonic() < deadline and dashboard.poll() is None:
+                with (
+                    suppress(OSError),
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=10) as page,
+                ):
+                    studies = json.loads(page.read())["study_summaries"]
+                time.sleep(0.1)
+            log.seek(0)
+            assert [study["study_name"] for study in studies] == [found["study"]], log.read()
+            address = f"http://127.0.0.1:{port}/api/studies/{studies[0]['study_id']}?after=0"
+            with urllib.request.urlopen(address, timeout=10) as page:
+                trials = json.loads(page.read())["trials"]
+        finally:
+            dashboard.terminate()
+    shown = [trial["values"][0] for trial in trials]
+    assert shown == [row["objectives"]["sharpe"] for row in found["table"]]
 
 
 def test_gauges_can_be_scraped_while_it_runs(home: Path) -> None:

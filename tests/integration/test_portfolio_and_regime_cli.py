@@ -192,11 +192,11 @@ def test_a_perpetual_without_funding_says_so(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("time,rate\n1,2\n", "needs the columns timestamp and funding_rate, found time, rate"),
-        ("timestamp,funding_rate\n2023-01-01T00:00:00Z,nan\n", "missing or not finite"),
+        ("timestamp,funding_rate\n2023-01-01T00:00:00Z,nan\n", "row 1: the funding rate is missing or not finite"),
         ("timestamp,funding_rate\n2023-01-01T00:00:00Z,\n", "missing or not finite"),
-        ("timestamp,funding_rate\n2023-01-01T00:00:00Z,much\n", "rates like 0.0001"),
+        ("timestamp,funding_rate\n2023-01-01T00:00:00Z,much\n", "row 1: funding_rate 'much' is not a number"),
         ("timestamp,funding_rate\nyesterday,0.0001\n", "times like 2023-01-01T08:00:00Z"),
-        ("", "cannot be read as parquet or CSV"),
+        ("", "is empty"),
         (settlements(0.0002), "is stored as 0.0001 and given as 0.0002"),
     ],
     ids=["columns", "nan", "missing", "text", "no time", "empty", "another rate"],
@@ -285,7 +285,7 @@ def test_finer_bars_decide_what_coarse_ones_cannot(home: Path) -> None:
         (("regime", "label", "x.csv", "--venue", "synthetic", "--symbol", "NO"), 3, "no bars of synthetic:NO 1m"),
         (("regime", "report", *G1, "--from", "2099-01-01"), 3, "2099"),
         (("regime", "report", *G1, "--from", "soon"), 2, "is not a date or time"),
-        (("data", "funding", "nothing.csv", *PERPETUAL), 3, "nothing.csv: cannot be read"),
+        (("data", "funding", "nothing.csv", *PERPETUAL), 3, "nothing.csv cannot be read"),
         ((*S1, "--rule", "nope=1"), 2, "rules: there is no 'nope'; there are latency_bars"),
         ((*S1, "--rule", "same_bar=last"), 2, "same_bar 'last' is not one of stop_first"),
         ((*S1, "--rule", "session=5"), 2, "rules: session must be text, found 5"),
@@ -303,7 +303,6 @@ def test_finer_bars_decide_what_coarse_ones_cannot(home: Path) -> None:
         ((*S1, "--rule", "same_bar=drilldown"), 2, "name their timeframe with --fine"),
         ((*S1, "--rule", "same_bar=drilldown", "--fine", "1m"), 3, "needs finer bars, found 1m"),
         ((*S1, "--rule", "same_bar=drilldown", "--fine", "15m"), 3, "no bars of synthetic:G1 15m"),
-        ((*S1, "--engine", "abacus"), 2, "engine 'abacus' is not one of strict, vectorbt, vectorbt-signals"),
     ],
 )
 def test_what_cannot_work_says_why_and_exits_with_its_code(
@@ -313,6 +312,13 @@ def test_what_cannot_work_says_why_and_exits_with_its_code(
     assert done.returncode == code, done.stdout + done.stderr
     assert message in done.stderr
     assert done.stderr.startswith("grodt: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_engine_that_is_none_is_a_usage_error(home: Path) -> None:
+    done = grodt(*S1, "--engine", "abacus", home=home)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "'abacus' is not one of 'strict', 'vectorbt', 'vectorbt-signals'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

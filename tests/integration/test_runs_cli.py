@@ -238,8 +238,8 @@ def test_export_refuses_what_it_cannot_do_whole(
 
 
 def test_migrate_and_the_database_url(stored: Stored, tmp_path: Path) -> None:
-    assert stored.json("migrate") == {"revision": "0004"}
-    assert stored.text("migrate") == "schema 0004\n"
+    assert stored.json("migrate") == {"revision": "0005"}
+    assert stored.text("migrate") == "schema 0005\n"
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert stored.json("list", "--database-url", other) == []
     assert (tmp_path / "other.db").is_file()

@@ -48,6 +48,9 @@ _BANNERS: Final = {
     "no_increments": "This instrument is not listed: no tick, lot or smallest order was applied.",
     "ambiguous_share": "This run is unreliable: more than 1 % of trades hinge on what came first inside a bar.",
     "coverage": "More than 1 % of the bars are missing from the data.",
+    "gate_closed": "Nothing was traded: whenever the strategy wanted a position, the market was in another regime than"
+    " those it enters in.",
+    "never_wanted": "Nothing was traded: the strategy never wanted a position.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -50,7 +50,12 @@ WARNINGS = {
     "ambiguous_share": "unreliable: over 1 % of trades hinge on what came first inside a bar; use drilldown with finer"
     " bars (--rule same_bar=drilldown --fine TIMEFRAME)",
     "coverage": "over 1 % of the bars are missing; run `grodt data check`",
+    "gate_closed": "nothing was traded: whenever the strategy wanted a position, the market was in another regime than"
+    " those it enters in; --regime any takes the gate away, `grodt regime report` shows the regimes",
+    "never_wanted": "nothing was traded: the strategy never wanted a position",
 }
+
+Engine = Literal["strict", "vectorbt", "vectorbt-signals"]
 
 
 def backtest(
@@ -83,7 +88,7 @@ def backtest(
     ] = None,
     on_exit: Annotated[str | None, typer.Option(help="hold or flat: the position when its regime ends.")] = None,
     engine: Annotated[
-        str, typer.Option(help="strict; vectorbt: also replay the fills there; vectorbt-signals: compare with it.")
+        Engine, typer.Option(help="strict; vectorbt: also replay the fills there; vectorbt-signals: compare with it.")
     ] = "strict",
     fine: Annotated[str, typer.Option(help="Finer stored bars for same_bar=drilldown, for example 1m.")] = "",
     report: Annotated[Path | None, typer.Option(help="Write the HTML report to this file.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Default: every process
 Compute = Annotated[str, typer.Option(help="local: threads; ray: a cluster, or Ray on this machine.")]
 RayAddress = Annotated[str | None, typer.Option("--ray-address", help="Of a running cluster, such as auto.")]
 MetricsPort = Annotated[
-    int | None, typer.Option("--metrics-port", help="Serve Prometheus gauges on this port of 127.0.0.1.")
+    int | None,
+    typer.Option("--metrics-port", help="Serve Prometheus gauges on this port of 127.0.0.1 (of $GRODT_METRICS_HOST)."),
 ]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the HTML report to this file.")]
 
@@ -418,7 +420,7 @@ def _watched(
     if metrics_port is not None:
         from grodtd.adapters.telemetry.search import SearchGauges
 
-        gauges = SearchGauges(metrics_port)
+        gauges = SearchGauges(metrics_port, os.environ.get("GRODT_METRICS_HOST") or "127.0.0.1")
 
     def on_interrupt(*_: object) -> None:
         nonlocal asked_to_stop
@@ -476,7 +478,10 @@ def _show(url: str, study_id: str, report: Path | None, as_json: bool) -> None:
 
 def as_dict(found: Found) -> dict[str, Any]:  # Any: JSON
     """Return what `--json` prints."""
+    from grodtd.workflows.optimize import importances_or_reason
+
     p = found.plateau
+    shares, no_shares = importances_or_reason(found)
     return {
         "study": found.study.study_id,
         "status": found.study.status,
@@ -501,6 +506,8 @@ def as_dict(found: Found) -> dict[str, Any]:  # Any: JSON
                 "is_on_edge": p.is_on_edge,
             }
         ),
+        "importances": shares,
+        "importances_reason": no_shares,
         "ledger": {"configurations": found.configurations, "evaluations": found.evaluations},
         "holdout": {"start": found.study.spec["holdout_start"], "uses": found.holdouts},
         "table": found.rows,
@@ -514,6 +521,8 @@ def _finite(value: float) -> float | None:
 def _print(found: Found) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from grodtd.workflows.optimize import importances_or_reason
 
     study, name = found.study, found.objectives[0]
     shown = [row for row in found.rows if row["objectives"][name] is not None and row["budget"] == 1.0]
@@ -547,6 +556,12 @@ def _print(found: Found) -> None:
             f"neighbours of the best reach {p.median_ratio:.2f} of it (median; 0.70 wanted), {verdict}{edge}."
             " * is the highest of the smoothed surface"
         )
+    shares, no_shares = importances_or_reason(found)
+    if shares is not None:
+        listed = ", ".join(f"{parameter} {share:.0%}" for parameter, share in shares.items())
+        typer.echo(f"what the best tenth has in common (for display, no evidence): {listed}")
+    else:
+        typer.echo(f"no importances: {no_shares}")
     if study.spec["holdout_start"]:
         uses = f"used {len(found.holdouts)} time(s)" if found.holdouts else "not seen yet"
         typer.echo(f"hold-out from {study.spec['holdout_start']} UTC: {uses} (`grodt optimize holdout`)")
