@@ -11,7 +11,7 @@ from grodtd.domain.bars import Bars
 from grodtd.domain.errors import ExecutionError
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
 from grodtd.domain.run import Fills, RunResult
-from grodtd.execution.fills import fill_orders
+from grodtd.execution.fills import Leg, fill_orders, fill_portfolio
 from grodtd.execution.ledger import check_ledger, ledger_of
 
 MINUTE_US = 60_000_000
@@ -140,3 +140,77 @@ def test_after_ruin_only_what_was_forgiven_may_be_missing() -> None:
     check_ledger([result], np.arange(4), result.equity, 1_000, 500.0, result.stopped)
     with pytest.raises(ExecutionError, match="differ by 500"):
         check_ledger([result], np.arange(4), result.equity, 1_000, 0.0, result.stopped)
+
+
+@pytest.mark.parametrize(
+    ("capital", "missing", "is_noise"),
+    [
+        (0.0, 1.0e-9, True),  # the bound is 1e-9 times 1 at the least, and may be reached
+        (0.0, 1.5e-9, False),
+        (1_000.0, 0.9e-6, True),  # 1e-9 times the capital
+        (1_000.0, 1.1e-6, False),
+    ],
+)
+def test_what_is_missing_may_be_a_billionth_of_the_capital(capital: float, missing: float, is_noise: bool) -> None:
+    idle = fill_orders(BARS, np.zeros(5, dtype=np.int8), np.full((6, 5), np.nan), Account(Instrument("hand", "X")))
+    equity = np.full(5, capital)
+    equity[2] += missing
+    if is_noise:
+        check_ledger([idle], np.arange(5), equity, capital, 0.0, None)
+    else:
+        with pytest.raises(ExecutionError, match="does not add up"):
+            check_ledger([idle], np.arange(5), equity, capital, 0.0, None)
+
+
+def test_what_is_missing_may_be_a_billionth_of_what_was_traded() -> None:
+    # 202 were traded: 0.9 and 1.1 of 2.02e-7, where a capital of 100 would allow 1e-7.
+    result = long_one()
+    for share, is_noise in ((0.9, True), (1.1, False)):
+        equity = 100 + np.array([0, -1, -0.02])
+        equity[1] += share * 2.02e-7
+        if is_noise:
+            check_ledger([result], np.arange(3), equity, 100, 0.0, None)
+        else:
+            with pytest.raises(ExecutionError, match="does not add up"):
+                check_ledger([result], np.arange(3), equity, 100, 0.0, None)
+
+
+def test_a_run_out_of_money_is_checked_to_its_end() -> None:
+    result = long_one()
+    equity = result.equity.copy()
+    equity[1] += 0.01
+    with pytest.raises(ExecutionError, match="differ by 0.01"):
+        check_ledger([result], np.arange(3), equity, 1_000, 0.0, (0, "min_notional"))
+
+
+def test_before_its_ruin_a_symbol_explains_every_bar() -> None:
+    account = Account(Instrument("hand", "X"), Costs(), Sizing("fixed_qty", qty=10), initial_capital=1_000)
+    result = fill_orders(standing_bars(100, 100, 250, 250), -np.ones(4, np.int8), np.full((6, 4), np.nan), account)
+    assert result.stopped == (2, "ruin")
+    equity = result.equity.copy()
+    equity[1] += 0.01
+    with pytest.raises(ExecutionError, match="differ by 0.01"):
+        check_ledger([result], np.arange(4), equity, 1_000, 500.0, result.stopped)
+
+
+def test_several_symbols_explain_every_step_unless_ruined() -> None:
+    first, second = long_one(), long_one()
+    both = first.equity + second.equity - 1_000
+    steps = np.tile(np.arange(3), 2)
+    check_ledger([first, second], steps, both, 1_000, 0.0, None)
+    both[1] += 0.01
+    with pytest.raises(ExecutionError, match="differ by 0.01"):
+        check_ledger([first, second], steps, both, 1_000, 0.0, None)
+
+
+def test_a_symbol_without_a_bar_at_the_ruin_pays_for_its_exit_in_its_last_bar() -> None:
+    account = Account(Instrument("hand", "X"), Costs(taker_bps=100), Sizing("fixed_qty"), initial_capital=210)
+    short = Leg(standing_bars(100, 100, 100, 400), -np.ones(4, np.int8), np.full((6, 4), np.nan), account)
+    price, time = np.full(4, 100.0), np.array([0, 1, 2, 4]) * MINUTE_US  # none in step 3
+    long = Leg(Bars(time, *(price,) * 4, np.ones(4)), np.ones(4, np.int8), np.full((6, 4), np.nan), account)
+    result = fill_portfolio([short, long])
+    # 210 - 1 - 1 after both entries; the short loses 300 in step 3.
+    assert result.equity.tolist() == [210, 208, 208, 0, 0]
+    assert result.stopped == (3, "ruin")
+    # The long is closed at 100, its mark, for a fee of 1, in bar 2: its own equity is 210 - 1, then 210 - 2.
+    assert result.legs[1].equity.tolist() == [210, 209, 208, 208]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -13,8 +14,9 @@ from grodtd.execution.fills import Leg, fill_orders, fill_portfolio
 from tests.reference.paths import random_path, random_portfolio
 from tests.reference.simulator import simulate, simulate_portfolio
 
-N_PATHS = 50 if JIT_DISABLED else 1_000
-N_PORTFOLIOS = 20 if JIT_DISABLED else 300
+# Interpreted they take their time: few, unless somebody asks for more.
+N_PATHS = int(os.environ.get("GRODT_PATHS", "50")) if JIT_DISABLED else 1_000
+N_PORTFOLIOS = int(N_PATHS * 0.4) if JIT_DISABLED else 300
 
 
 def assert_same_columns(ours: Trades | Fills | Ledger, theirs: Trades | Fills | Ledger, label: str) -> None:
