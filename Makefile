@@ -9,10 +9,11 @@ CERT = $(or $(PIP_CERT),$(shell $(PYTHON) -m pip config get global.cert 2>/dev/n
 PIP_ENV = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_CONSTRAINT $(if $(CERT),PIP_CERT=$(CERT)) PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
 PIP = $(PIP_ENV) $(BIN)/python -m pip
 PEERS := benchmarks/.venv
+TOOLS := .tools
 DEMO_HOME := data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check coverage bench bench-quick lock clean
+.PHONY: help setup demo test test-docker check ci coverage images mutation performance security trend bench bench-quick tools lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +44,12 @@ demo: setup  ## synthetic bars with known regimes -> backtest -> HTML report
 	@echo "==> 2/2 backtest of s1_trend on them, stored in $(DEMO_HOME), with a report"
 	@$(BIN)/grodt backtest s1_trend --home $(DEMO_HOME) --venue synthetic --symbol G1 --timeframe 1m --report $(DEMO_HOME)/report.html
 
-test: $(VENV)/.dev  ## every test this machine can run; what it cannot is reported as skipped
-	@$(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest -n 2
+test: $(VENV)/.dev  ## every test this machine can run; what it cannot is reported as skipped (MARKS=... chooses)
+	@mkdir -p build/ci
+	@$(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest -n 2 --junitxml=build/ci/$(or $(JUNIT),junit.xml) $(if $(MARKS),-m "$(MARKS)") $(if $(HYPOTHESIS_PROFILE),--hypothesis-profile=$(HYPOTHESIS_PROFILE))
+
+test-docker: $(VENV)/.dev $(TOOLS)/.made  ## images and the whole stack on a Docker engine; skipped, and said so, without one
+	@scripts/test-docker.sh || [ $$? -eq 77 ]
 
 coverage: $(VENV)/.dev  ## branch coverage of compiled and interpreted runs together; fails under 85 %
 	@rm -f .coverage .coverage.*
@@ -53,6 +58,24 @@ coverage: $(VENV)/.dev  ## branch coverage of compiled and interpreted runs toge
 
 check: $(VENV)/.dev  ## formatting, lint, types, layers, locks
 	@scripts/check.sh
+
+ci: $(VENV)/.dev  ## every stage of the pipeline (STAGES="lint test" chooses; docs/how-to/pipeline.md)
+	@$(BIN)/python scripts/ci/pipeline.py $(STAGES)
+
+performance: $(VENV)/.dev  ## this tree against its base (GRODT_BASE, else the commit before), in turns
+	@$(BIN)/python scripts/ci/performance.py $(if $(GRODT_BASE),--base $(GRODT_BASE))
+
+mutation: $(VENV)/.dev $(TOOLS)/.made  ## do the tests notice faults in fills, ledger and ratios (about half an hour; goes on where it stopped)
+	@$(BIN)/python scripts/ci/mutation.py
+
+images: $(VENV)/.dev $(TOOLS)/.made  ## wheel, sdist and images: built, tried, pushed, signed, attested, verified
+	@scripts/ci/build.sh || [ $$? -eq 77 ]
+
+trend: $(VENV)/.dev  ## one line more in build/history from what the stages measured, and its page
+	@$(BIN)/python scripts/ci/trend.py
+
+security: $(VENV)/.dev $(TOOLS)/.made  ## the security gates; reports in build/security (docs/how-to/security-gates.md)
+	@$(BIN)/python scripts/ci/security.py run $(if $(IMAGE),--image $(IMAGE))
 
 bench: setup $(PEERS)/.made  ## time the main jobs beside their peers; writes docs/performance.md (about half an hour)
 	@$(BIN)/python -m benchmarks.run --date $$(date -u +%F)
@@ -67,8 +90,16 @@ $(PEERS)/.made: benchmarks/requirements.lock
 	@$(PIP_ENV) $(PEERS)/bin/python -m pip install --quiet --require-hashes -r $< || echo "the peers could not be installed; their rows will be skipped"
 	@touch $@
 
+tools: $(TOOLS)/.made  ## the programs that lint and scan, in an environment of their own
+
+$(TOOLS)/.made: scripts/ci-tools.lock
+	@echo "==> installing linters and scanners into $(TOOLS) (hashes checked)"
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(PIP_ENV) $(TOOLS)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $@
+
 lock:  ## re-make the locks from pyproject.toml (needs uv)
 	@scripts/lock.sh
 
 clean:  ## remove everything that was made
-	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(PEERS) $(TOOLS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A throw-away PostgreSQL for the contract tests, on loopback; needs root and Debian's postgresql-15.
+# A throw-away PostgreSQL for the contract tests, on loopback; needs root and the package postgresql.
 #   scripts/postgres-for-tests.sh start    prints its URL
 #   scripts/postgres-for-tests.sh stop     stops it and deletes it
 set -euo pipefail
-bin=/usr/lib/postgresql/15/bin
+bin=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -1 | xargs -r dirname)
 home=${TMPDIR:-/tmp}/grodt-postgres-for-tests
 port=${GRODT_TEST_POSTGRES_PORT:-54329}
 
 case ${1:-} in
   start)
-    if [ ! -x "$bin/initdb" ]; then
-      echo "PostgreSQL 15 is not installed: apt-get install postgresql-15" >&2
+    if [ -z "$bin" ]; then
+      echo "PostgreSQL is not installed: apt-get install postgresql" >&2
       exit 1
     fi
     if [ ! -d "$home/data" ]; then

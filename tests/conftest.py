@@ -6,8 +6,36 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, so that a red run is red for what was changed. `pytest --hypothesis-profile=nightly
+# tests/properties` looks further, elsewhere each time; what it finds becomes a plain test.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("nightly", derandomize=False, deadline=None, max_examples=2_000, print_blob=True)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
+# Every test carries the marker of its folder: `pytest -m unit`, `make test MARKS="unit or oracle"`.
+MARKER_OF = {
+    "architecture": "architecture",
+    "contracts": "contract",
+    "docker": "docker",
+    "integration": "integration",
+    "oracle": "oracle",
+    "parity": "parity",
+    "pipeline": "pipeline",
+    "planted": "planted",
+    "properties": "property",
+    "security": "security",
+    "unit": "unit",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder; an unknown folder is an error, so that none is left out of a selection."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(MARKER_OF[folder])
 
 
 @pytest.fixture(scope="session")

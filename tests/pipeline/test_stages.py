@@ -1,0 +1,157 @@
+"""The programs that run and judge the pipeline's stages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.ci import coverage_floors, performance, pipeline, trend
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(name="stages")
+def _stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        "good": "echo fine",
+        "bad": "echo broken; exit 3",
+        "absent": "echo 'SKIPPED absent: no engine here'; exit 77",
+        "partly": "echo '==> SKIPPED one part: no image'; echo 'SKIPPED [4] tests/a.py: no service'; echo the rest",
+    }
+    monkeypatch.setattr(
+        pipeline, "STAGES", tuple(pipeline.Stage(name, "for a test", line) for name, line in lines.items())
+    )
+
+
+def outcome(folder: Path, *arguments: str) -> tuple[int, dict[str, str], str]:
+    code = pipeline.main([*arguments, "--output", str(folder)])
+    found = json.loads((folder / "summary.json").read_text())
+    return code, {o["stage"]: o["status"] for o in found}, (folder / "summary.md").read_text()
+
+
+@pytest.mark.usefixtures("stages")
+def test_every_stage_runs_though_one_fails_and_each_is_named(tmp_path: Path) -> None:
+    code, found, text = outcome(tmp_path)
+    assert code == 1
+    assert found == {"good": "passed", "bad": "failed", "absent": "skipped", "partly": "passed"}
+    assert (tmp_path / "bad.log").read_text() == "broken\n"
+    assert "- SKIPPED absent: absent: no engine here" in text
+    assert "- SKIPPED partly: tests/a.py: no service (4 tests)" in text
+
+
+@pytest.mark.usefixtures("stages")
+def test_what_left_something_out_is_never_just_passed(tmp_path: Path) -> None:
+    code, _, text = outcome(tmp_path, "good", "partly")
+    assert code == 0
+    assert "| good | passed |" in text
+    assert "| partly | passed, 2 skipped |" in text
+    assert outcome(tmp_path, "good", "--require-all")[0] == 0
+    assert outcome(tmp_path, "partly", "--require-all")[0] == 1
+    assert outcome(tmp_path, "absent")[0] == 0
+    assert outcome(tmp_path, "absent", "--require-all")[0] == 1
+
+
+def test_an_unknown_stage_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        pipeline.main(["lnit"])
+    assert "there is no stage lnit; there are lint, " in capsys.readouterr().err
+
+
+def report(**packages: tuple[int, int, int, int]) -> dict[str, object]:
+    """A coverage report; of each file lines covered and there, branches covered and there."""
+    names = ("covered_lines", "num_statements", "covered_branches", "num_branches")
+    files = {
+        name.replace("__", "/") + ".py": {"summary": dict(zip(names, n, strict=True))} for name, n in packages.items()
+    }
+    return {"meta": {"branch_coverage": True}, "files": files}
+
+
+def test_coverage_counts_lines_and_branches_by_package() -> None:
+    found = coverage_floors.covered(
+        report(grodtd__domain__a=(90, 100, 8, 20), grodtd__domain__b=(30, 30, 0, 0), grodtd__config=(1, 2, 1, 2))
+    )
+    # domain: (90 + 8 + 30) of (100 + 20 + 30); modules: 2 of 4; total: 130 of 154
+    assert found == pytest.approx({"domain": 100 * 128 / 150, "modules": 50.0, "total": 100 * 130 / 154})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"total": 97.0}, []),
+        ({"total": 96.8}, []),  # within the noise of 0.3
+        ({"total": 96.6}, ["total: 96.6 % is covered, it was 97.0 %; test what was added"]),
+        ({"total": 97.0, "new": 84.9}, ["new: 84.9 % is covered, 85 % is the least"]),
+        ({}, ["total: has a floor and is gone; remove it with --update"]),
+    ],
+)
+def test_coverage_may_not_drop(found: dict[str, float], said: list[str]) -> None:
+    assert coverage_floors.shortfalls(found, {"total": 97.0}) == said
+
+
+def test_a_report_without_branches_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "coverage.json"
+    file.write_text(json.dumps({"meta": {"branch_coverage": False}, "files": {}}))
+    assert coverage_floors.main([str(file)]) == 2
+
+
+def test_a_base_that_is_not_there_is_skipped_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert performance.main(["--base", "no-such-commit"]) == 77
+    assert "SKIPPED performance: there is no commit no-such-commit here" in capsys.readouterr().out
+
+
+def test_the_history_keeps_one_line_a_commit_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured, history = tmp_path / "measured", tmp_path / "history"
+    (measured / "job").mkdir(parents=True)
+    (measured / "job" / "junit-3.12.xml").write_text(
+        '<testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="40" time="5.5"/></testsuites>'
+    )
+    (measured / "performance.json").write_text(json.dumps({"ratios": {"a job": 1.03}}))
+    (measured / "summary.json").write_text(json.dumps([{"stage": "lint", "seconds": 12.5}]))
+    found = [{"severity": "high", "waived": False}, {"severity": "high", "waived": True}]
+    (measured / "findings.json").write_text(json.dumps({"findings": found}))
+    for _ in range(2):  # a second run of the same commit replaces its line
+        assert trend.main(["--history", str(history), "--measured", str(measured)]) == 0
+    (line,) = [json.loads(text) for text in (history / "history.jsonl").read_text().splitlines()]
+    assert line["tests"] == {"3.12": {"tests": 40, "failed": 3, "skipped": 3, "time": 5.5}}
+    assert line["ratios"] == {"a job": 1.03}
+    assert line["stages"] == {"lint": 12.5}
+    assert line["findings"] == {"high": 1, "waived": 1}
+    page = (history / "index.html").read_text()
+    assert "a job" in page
+    assert "<script src=" not in page
+    assert trend.main(["--history", str(history), "--measured", str(tmp_path / "nothing")]) == 1
+    assert "`make ci` first" in capsys.readouterr().err
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a tester", "-c", "user.email=tester@example.test"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_release_is_a_tag_on_main_with_its_changes_written_down(tmp_path: Path) -> None:
+    script = tmp_path / "scripts" / "ci" / "release-check.sh"
+    script.parent.mkdir(parents=True)
+    script.write_bytes((ROOT / "scripts/ci/release-check.sh").read_bytes())
+
+    def said(tag: str) -> str:
+        done = subprocess.run(["bash", script, tag], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (not done.stderr)
+        return done.stdout + done.stderr
+
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## 1.2.3 - 2026-11-24\n")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    git(tmp_path, "tag", "v1.2.3")
+    assert said("v1.2.3") == "v1.2.3 may be released\n"
+    assert "is not vX.Y.Z" in said("1.2.3")
+    assert "this commit is not v1.2.4" in said("v1.2.4")
+    git(tmp_path, "tag", "v1.2.4")
+    assert "no section '## 1.2.4'" in said("v1.2.4")
+    git(tmp_path, "checkout", "--quiet", "-b", "aside")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "aside")
+    git(tmp_path, "tag", "v1.2.5")
+    assert "is not on main" in said("v1.2.5")
