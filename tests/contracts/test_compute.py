@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -162,8 +163,13 @@ def test_a_sweep_in_tasks_is_the_sweep_bit_for_bit(compute: ComputePort) -> None
 
 def test_ctrl_c_does_not_wait_for_threads_at_work() -> None:
     is_done = threading.Event()
-    with LocalCompute(1) as compute, pytest.raises(KeyboardInterrupt):
-        list(compute.map(interrupt_then_wait, is_done, [0]))
+    # A process started in a shell's background inherits that Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with LocalCompute(1) as compute, pytest.raises(KeyboardInterrupt):
+            list(compute.map(interrupt_then_wait, is_done, [0]))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not is_done.is_set()
     is_done.set()
 
