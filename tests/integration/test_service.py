@@ -609,6 +609,15 @@ def test_unknown_paths_do_not_add_series(client: tuple[httpx.Client, Path]) -> N
     assert lines == []
 
 
+def test_a_path_without_end_holds_nobody_up_and_is_cut_in_the_log(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.wait("/health/ready", 200)
+        assert served.get("/" + "a" * 60_000).status_code == 404
+        assert served.client.get("/health/live", timeout=5).status_code == 200
+        _, log = served.stop()
+    assert [len(line["path"]) for line in log if line.get("status") == 404] == [300]
+
+
 def test_no_secret_is_in_health_metrics_or_schema(tmp_path: Path) -> None:
     (tmp_path / "database_password").write_text("hunter2hunter2")
     url = "postgresql://grodt@127.0.0.1:1/grodt"

@@ -18,11 +18,16 @@ import structlog
 BLOT: Final = "***"
 _TELLING: Final = r"passw|passphrase|secret|token|api[-_ ]?key|authorization|cookie|private[-_ ]?key|credential"
 _SECRET_KEY: Final = re.compile(rf"{_TELLING}|(^|[^a-z])(pass|pwd)$", re.IGNORECASE)
-# Up to the last @, since passwords are not always quoted; digits and a slash are a port and a path.
-_URL_PASSWORD: Final = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s:/@]*:)(?!\d{1,5}/)\S*@", re.IGNORECASE)
+# Lines hold what strangers send, so no pattern may take more than linear time: a path of 60,000 letters must not hold
+# the process up. Hence the words taken one by one here, and the bound on names in _PAIR.
+_WORD: Final = re.compile(r"\S+")
+# Digits and a slash are a port and a path.
+_URL_USER: Final = re.compile(r"://[^\s:/@]*:(?!\d{1,5}/)")
 _BEARER: Final = re.compile(r"(?P<start>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
 # password=..., and 'password': '...' of a printed dictionary
-_PAIR: Final = re.compile(rf"""(?P<start>(?:{_TELLING}|\bpwd)[\w-]*(?:=|["']\s*:\s*)["']?)[^\s"'&,;]+""", re.IGNORECASE)
+_PAIR: Final = re.compile(
+    rf"""(?P<start>(?:{_TELLING}|\bpwd)[\w-]{{0,64}}(?:=|["']\s*:\s*)["']?)[^\s"'&,;]+""", re.IGNORECASE
+)
 _SHORTEST_SECRET: Final = 4
 _DEEPEST: Final = 20
 # structlog's own, taken away before a line is written
@@ -63,7 +68,8 @@ class Redactor:
         """Return the text without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, BLOT)
-        text = _URL_PASSWORD.sub(rf"\g<start>{BLOT}@", text)
+        if "://" in text and "@" in text:
+            text = _WORD.sub(_without_url_password, text)
         text = _BEARER.sub(rf"\g<start>{BLOT}", text)
         return _PAIR.sub(rf"\g<start>{BLOT}", text)
 
@@ -80,6 +86,13 @@ class Redactor:
         if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
             return value
         return self.text(str(value))
+
+
+def _without_url_password(word: re.Match[str]) -> str:
+    """Blot out up to the last @, since passwords are not always quoted."""
+    text = word.group()
+    user, end = _URL_USER.search(text), text.rfind("@")
+    return f"{text[:user.end()]}{BLOT}{text[end:]}" if user and end >= user.end() else text
 
 
 def configure_logging(

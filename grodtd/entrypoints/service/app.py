@@ -50,6 +50,8 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
 )
 _MOST_ID_CHARACTERS: Final = 64
+# Of a path in the log: those of the API are far shorter, and strangers may send 64 kB.
+_MOST_PATH_CHARACTERS: Final = 300
 
 log: Final = structlog.get_logger("grodt.service")
 
@@ -333,7 +335,7 @@ def _add_errors(app: FastAPI) -> None:
             return _problem(path, 404, "Not Found", str(error))
         if isinstance(error, ConfigError):
             return _problem(path, 400, "Bad Request", str(error))
-        log.warning("a request failed", path=path, error=str(error))
+        log.warning("a request failed", path=path[:_MOST_PATH_CHARACTERS], error=str(error))
         if isinstance(error, StorageError):
             return _problem(path, 503, "Service Unavailable", str(error))
         return _problem(path, 500, "Internal Server Error", str(error))
@@ -364,6 +366,7 @@ class Surroundings:
             return
         metrics = self._state.metrics
         request_id = _request_id(scope)
+        path = scope["path"][:_MOST_PATH_CHARACTERS]
         began = time.monotonic()
         status, is_begun = 500, False
 
@@ -380,7 +383,7 @@ class Surroundings:
                 await self._app(scope, receive, with_headers)
             except Exception:
                 # Here rather than in the framework, whose answer and log line would have neither headers nor id.
-                log.exception("a request failed", path=scope["path"])
+                log.exception("a request failed", path=path)
                 if is_begun:
                     raise
                 detail = "an error of the program; its log says more under this X-Request-Id"
@@ -394,7 +397,7 @@ class Surroundings:
                 # Probes and scrapes come every few seconds and say nothing.
                 level = "debug" if route.startswith(("/health", "/metrics")) and status < 500 else "info"
                 getattr(log, level)(
-                    "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
+                    "request", method=scope["method"], path=path, status=status, seconds=round(seconds, 4)
                 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -111,6 +112,15 @@ def test_bearer_tokens_and_passwords_in_urls_are_found_at_any_depth(word: str, d
     found = repr(Redactor()(None, "info", {"event": wrapped(texts, depth)}))
     assert word not in found
     assert found.count(BLOT) == 4
+
+
+@pytest.mark.parametrize("part", ["a", "token", "passw-", "a://", "x@a://b:", "bearer ", '"token" '])
+def test_what_strangers_send_is_searched_in_linear_time(part: str) -> None:
+    # As long as a request's path may be. With patterns that begin again at every letter this took 20 s or more, in
+    # which the process did nothing else, its watchdog included.
+    began = time.process_time()
+    Redactor().text((part * 64_000)[:64_000])
+    assert time.process_time() - began < 1
 
 
 def test_what_holds_itself_ends() -> None:
