@@ -7,6 +7,7 @@ an environment variable, ``settings.ENVIRONMENT.yaml``, the default. Secrets com
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 _PREFIX: Final = "GRODT_"
+# libpq takes passwords as options of a URL too, and exchanges keys.
+_SECRET_OPTION: Final = re.compile(r"([?&](?:ssl)?(?:password|secret|token|api_?key)=)[^&#]*", re.IGNORECASE)
 # Variables of the same beginning that are read elsewhere: by options of commands, by tests, by Compose.
 _NOT_SETTINGS: Final = {"CONFIG", "ENVIRONMENT", "REVISION", "SECRETS_DIR"}
 
@@ -136,7 +139,8 @@ class Settings(_Part):
             return self
         if self.database_url is None or not self.database_url.startswith("postgres"):
             raise ValueError(f"database_url must be a postgresql:// URL in {self.environment}")
-        if _split(self.database_url).password:
+        _split(self.database_url)  # refuses what cannot be read
+        if _without_passwords(self.database_url) != self.database_url:
             raise ValueError("database_url holds a password; put it into the secret file database_password")
         if self.environment == "staging" and self.endpoints.broker == "live":
             raise ValueError("endpoints.broker is live in staging; only production trades with money")
@@ -153,9 +157,9 @@ class Loaded:
     origins: Mapping[str, str]
 
     def rows(self) -> list[tuple[str, object, str]]:
-        """Return (name, value, origin) of every setting; values of secrets are masked."""
+        """Return (name, value, origin) of every setting; secrets are masked, also those that URLs hold."""
         return [
-            (name, value, self.origins.get(name, "default"))
+            (name, _without_passwords(value), self.origins.get(name, "default"))
             for name, value in _flat(self.settings.model_dump(mode="json")).items()
         ]
 
@@ -203,7 +207,28 @@ def load_settings(
         raise ConfigError(": ".join(filter(None, [f"settings of {name}", origin, at, text]))) from None
     except ConfigError as error:
         raise ConfigError(f"settings of {name}: {error}") from None
-    return Loaded(settings, {"environment": "GRODT_ENVIRONMENT" if not environment else "--environment", **origins})
+    if environment:
+        origins["environment"] = "--environment"
+    elif variables.get(_PREFIX + "ENVIRONMENT"):
+        origins["environment"] = _PREFIX + "ENVIRONMENT"
+    return Loaded(settings, origins)
+
+
+def changed(settings: Settings, **changes: object) -> Settings:
+    """Return settings with some of them replaced, checked like those they replace.
+
+    Raises
+    ------
+    ConfigError
+        If what comes out does not fit the environment.
+    """
+    try:
+        return Settings.model_validate({**settings.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        at = ".".join(str(part) for part in first["loc"])
+        text = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(": ".join(filter(None, [f"settings of {settings.environment}", at, text]))) from None
 
 
 def with_password(url: str, password: str | None) -> str:
@@ -223,6 +248,18 @@ def _split(url: str) -> SplitResult:
         raise ConfigError(
             "database_url cannot be read; write postgresql://user@host:port/name, special characters percent-encoded"
         ) from None
+
+
+def _without_passwords(value: object) -> object:
+    """Return a setting as it may be shown: no URL in it holds a password, quoted rightly or not."""
+    if isinstance(value, dict):
+        return {key: _without_passwords(below) for key, below in value.items()}
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    scheme, _, rest = _SECRET_OPTION.sub(r"\1***", value).partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}://{user}:***@{place}" if at and colon else f"{scheme}://{rest}"
 
 
 def secrets_folder(variables: Mapping[str, str] | None = None) -> Path:

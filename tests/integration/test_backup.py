@@ -238,6 +238,21 @@ def test_nothing_of_a_backup_is_readable_to_others_or_names_a_password(tmp_path:
     assert not list((tmp_path / "backups").glob(".*.part"))
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hunter2@h:1/x", "postgresql://me@h:1/x?password=hunter2&sslmode=require"]
+)
+def test_the_password_is_no_argument_of_a_program(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pg_restore"
+    program.write_text('#!/bin/sh\necho "$PGPASSWORD" "$@" > "$0.said"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(storage, "_program", lambda _: str(program))
+    storage.restore(url, tmp_path)
+    password, arguments = program.with_suffix(".said").read_text().split(" ", 1)
+    assert password == "hunter2"
+    assert "hunter2" not in arguments
+    assert "postgresql://me@h:1/x" in arguments
+
+
 def test_pruning_deletes_only_with_leave(tmp_path: Path) -> None:
     url = default_database_url(tmp_path)
     fill(url)

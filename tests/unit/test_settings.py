@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from grodtd.domain.errors import ConfigError
-from grodtd.settings import ENVIRONMENTS, Settings, load_settings, with_password
+from grodtd.settings import ENVIRONMENTS, Settings, changed, load_settings, with_password
 
 POSTGRES = "postgresql://grodt@db:5432/grodt"
 
@@ -49,6 +49,40 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("postgresql://u:hun/t@er2@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u@h/db?sslmode=require&password=hunter2", "postgresql://u@h/db?sslmode=require&password=***"),
+        ("postgresql://u@h:5432/db?sslmode=require", "postgresql://u@h:5432/db?sslmode=require"),
+    ],
+)
+def test_no_password_that_a_url_holds_is_shown(url: str, shown: str) -> None:
+    variables = {"GRODT_DATABASE_URL": url, "GRODT_ENDPOINTS__MARKET_DATA": f"{{mirror: '{url}'}}"}
+    rows = {name: value for name, value, _ in load_settings(variables=variables).rows()}
+    assert rows["database_url"] == shown
+    assert rows["endpoints.market_data"] == {"mirror": shown}
+
+
+def test_what_replaces_a_setting_is_checked_like_it() -> None:
+    settings = load_settings("production", variables={}).settings
+    assert changed(settings, home=Path("/x")).home == Path("/x")
+    for url in ("sqlite:///x.db", "postgresql://u:hunter2@h/db", "postgresql://u@h/db?password=hunter2"):
+        with pytest.raises(ConfigError, match="settings of production: ") as caught:
+            changed(settings, database_url=url)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_the_environment_says_where_it_came_from() -> None:
+    for name, variables, origin in (
+        ("staging", {}, "--environment"),
+        (None, {"GRODT_ENVIRONMENT": "staging"}, "GRODT_ENVIRONMENT"),
+        (None, {}, "default"),
+    ):
+        assert {row[0]: row[2] for row in load_settings(name, variables=variables).rows()}["environment"] == origin
+
+
+@pytest.mark.parametrize(
     ("environment", "text", "message"),
     [
         ("development", "colour: red", "colour: Extra inputs are not permitted"),
@@ -66,6 +100,7 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
         ("staging", f"database_url: {POSTGRES}\nendpoints: {{broker: live}}", "only production trades with money"),
         ("production", "database_url: sqlite:///x.db", "must be a postgresql:// URL in production"),
         ("production", "database_url: postgresql://u:pw@db/x", "put it into the secret file"),
+        ("staging", "database_url: postgresql://u@db/x?password=pw@", "put it into the secret file"),
         ("production", f"database_url: {POSTGRES}\nlog: {{level: debug}}", r"log\.level is debug in production"),
     ],
 )

@@ -258,7 +258,8 @@ def _run_program(name: str, url: str, arguments: list[str]) -> None:
     address = parsed(url)
     # pg_restore takes the address within its arguments
     command = [_program(name), *arguments, *([f"--dbname={_address(address)}"] if name == "pg_dump" else [])]
-    environment = {**os.environ, **({"PGPASSWORD": str(address.password)} if address.password else {})}
+    password = address.password or address.query.get("password")
+    environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
     try:
         found = subprocess.run(  # noqa: S603  # no shell; arguments are ours
             command, env=environment, capture_output=True, text=True, timeout=_PROGRAM_WITHIN_S, check=False
@@ -282,8 +283,10 @@ def _program(name: str) -> str:
 
 
 def _address(url: URL) -> str:
+    """Return the URL without its password, wherever it stands: everybody on the machine sees arguments."""
     # made anew: `set` takes a password of None for no change
-    return URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query).render_as_string()
+    bare = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    return bare.difference_update_query(["password"]).render_as_string()
 
 
 def _microseconds(at: datetime) -> int:

@@ -33,16 +33,20 @@ def serve(
       grodt serve --port 8080 --home data/demo
     """
     from grodtd.entrypoints.service.main import serve as run_service
-    from grodtd.settings import load_settings
+    from grodtd.settings import changed, load_settings
 
     settings = load_settings(environment, folder=config).settings
     service = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    changes = {
-        "service": settings.service.model_copy(update=service),
-        "home": home or settings.home,
-        "database_url": database or settings.database_url,
-    }
-    raise typer.Exit(run_service(settings.model_copy(update=changes)))
+    raise typer.Exit(
+        run_service(
+            changed(
+                settings,
+                service=settings.service.model_copy(update=service),
+                home=home or settings.home,
+                database_url=database or settings.database_url,
+            )
+        )
+    )
 
 
 def resume(
