@@ -9,7 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class BackupPolicy:
-    """How many backups of which age are kept: the newest of each day, ISO week and month, that many of them."""
+    """How many backups of which age are kept: one of each day, ISO week and month, that many of them.
+
+    The newest verified one stands for its day, week or month; the newest where none is verified.
+    """
 
     daily: int
     weekly: int
@@ -32,6 +35,8 @@ def backups_to_keep(
 ) -> set[datetime]:
     """Return which of these backups (UTC) are kept: those of the policy, the newest, and the newest verified one."""
     newest_first = sorted(times, reverse=True)
+    # Proven ones first: a month must not be left with one that nobody ever restored.
+    best_first = sorted(newest_first, key=lambda at: at not in verified)
     kept: set[datetime] = set(newest_first[:1])
     kept.update([at for at in newest_first if at in verified][:1])
     for count, period in (
@@ -39,8 +44,8 @@ def backups_to_keep(
         (policy.weekly, lambda at: at.isocalendar()[:2]),
         (policy.monthly, lambda at: (at.year, at.month)),
     ):
-        newest_of: dict[object, datetime] = {}
-        for at in newest_first:
-            newest_of.setdefault(period(at), at)
-        kept.update(list(newest_of.values())[:count])
+        best_of: dict[object, datetime] = {}
+        for at in best_first:
+            best_of.setdefault(period(at), at)
+        kept.update(sorted(best_of.values(), reverse=True)[:count])
     return kept

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from grodtd.domain.retention import BackupPolicy, RecordPolicy, backups_to_keep
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 VERIFIED: Final = "verified.json"
+PRUNED: Final = "pruned.jsonl"
 # Of the home folder; reports can be made again, backups are not backed up.
 DATA_FOLDERS: Final = ("catalogue", "studies")
 
@@ -92,7 +93,7 @@ def create(
         part = folder / f".{now:{_NAME_FORMAT}}-{uuid4().hex[:6]}.part"
         try:
             part.mkdir(mode=0o700)
-            tables = store.dump(url, part)
+            tables, schema = store.dump(url, part)
             if with_data:
                 for name in DATA_FOLDERS:
                     _link_tree(home / name, part / "data" / name)
@@ -103,7 +104,7 @@ def create(
                 "grodt": version("grodtd"),
                 "environment": environment,
                 "kind": store.kind_of(url),
-                "schema": REVISIONS[-1],
+                "schema": schema or REVISIONS[-1],
                 "tables": tables,
                 "files": files,
             }
@@ -168,18 +169,36 @@ def verify(backup: Backup, url: str) -> Backup:
     Raises
     ------
     StorageError
-        If a file is missing, changed or added, or what was restored differs; the message names it.
+        If a file is missing, changed or added, or what was restored differs; the message names it. It then counts as
+        verified no longer, whatever an earlier proof said.
     """
-    _check_files(backup)
-    _check_kind(backup, url)
+    _check_fits(backup, url)
+    with _unproven_by_damage(backup):
+        _check_files(backup)
     with (
         tempfile.TemporaryDirectory(prefix="grodt-verify-") as scratch,
         store.scratch_database(url, Path(scratch)) as empty,
     ):
         store.restore(empty, backup.folder)
-        _compare(backup, store.contents(empty))
-    _write_json(backup.folder / VERIFIED, {"verified_at": datetime.now(UTC).isoformat()})
+        with _unproven_by_damage(backup):
+            _compare(backup, store.contents(empty))
+    try:
+        _write_json(backup.folder / VERIFIED, {"verified_at": datetime.now(UTC).isoformat()})
+    except OSError as error:
+        raise StorageError(
+            f"{backup.name} is whole, but {error.filename} cannot be written: {error.strerror}"
+        ) from error
     return _read(backup.folder)
+
+
+@contextmanager
+def _unproven_by_damage(backup: Backup) -> Iterator[None]:
+    """Take the proof away where damage is found: pruning keeps what is proven, at the cost of what is not."""
+    try:
+        yield
+    except StorageError:
+        (backup.folder / VERIFIED).unlink(missing_ok=True)
+        raise
 
 
 def restore(
@@ -200,8 +219,9 @@ def restore(
         If the backup is damaged, the database is not empty, or what was restored differs from the manifest.
     """
     _check_files(backup)
-    _check_kind(backup, url)
-    there = store.contents(url)
+    _check_fits(backup, url)
+    with _way_out_explained(url):
+        there = store.contents(url)
     rows = sum(table["rows"] for table in there.values())
     if rows and not replace and not _is_same(backup, there):
         raise StorageError(
@@ -216,7 +236,8 @@ def restore(
     steps = [f"database: {n_rows:,} rows in {len(backup.manifest['tables'])} tables", f"data: {len(missing):,} files"]
     if dry_run:
         return steps, None
-    before = create(home, url, to=backup.folder.parent, with_data=False) if rows and replace else None
+    with _way_out_explained(url):
+        before = create(home, url, to=backup.folder.parent, with_data=False) if rows and replace else None
     for relative in missing:
         _copy(backup.folder / relative, home / relative.removeprefix("data/"))
     store.restore(url, backup.folder)
@@ -225,20 +246,38 @@ def restore(
 
 
 def prune(home: Path, policy: BackupPolicy, *, to: Path | None = None, dry_run: bool = True) -> list[Backup]:
-    """Delete backups the policy does not keep, and return them."""
+    """Delete backups the policy does not keep, and return them; ``pruned.jsonl`` beside them says which went when.
+
+    Raises
+    ------
+    StorageError
+        If one cannot be deleted, or another process is changing the folder.
+    """
     folder = to or home / "backups"
-    there = list_backups(home, to)
-    kept = backups_to_keep(
-        [one.made_at for one in there], policy, {one.made_at for one in there if one.verified_at is not None}
-    )
-    gone = [one for one in there if one.made_at not in kept]
-    if not dry_run:
-        with _alone(folder):
+    if dry_run:
+        return _not_kept(home, policy, to)
+    with _alone(folder):
+        gone = _not_kept(home, policy, to)
+        try:
+            if gone:
+                with (folder / PRUNED).open("a") as handle:
+                    note = {"at": datetime.now(UTC).isoformat(), "policy": asdict(policy)}
+                    handle.write(json.dumps({**note, "backups": [one.name for one in gone]}) + "\n")
             for one in gone:
                 hidden = one.folder.with_name(f".{one.name}.part")
                 one.folder.rename(hidden)  # at once no backup any more, however long deleting takes
                 shutil.rmtree(hidden)
+        except OSError as error:
+            raise StorageError(f"{error.filename or folder} cannot be deleted: {error.strerror}") from error
     return gone
+
+
+def _not_kept(home: Path, policy: BackupPolicy, to: Path | None) -> list[Backup]:
+    there = list_backups(home, to)
+    kept = backups_to_keep(
+        [one.made_at for one in there], policy, {one.made_at for one in there if one.verified_at is not None}
+    )
+    return [one for one in there if one.made_at not in kept]
 
 
 def apply_retention(url: str, policy: RecordPolicy, *, dry_run: bool = True) -> dict[str, list[str]]:
@@ -280,10 +319,13 @@ def _read(folder: Path) -> Backup:
         if (folder / VERIFIED).is_file():
             verified_at = datetime.fromisoformat(json.loads((folder / VERIFIED).read_text())["verified_at"])
         made_at = datetime.fromisoformat(manifest["made_at"])
-        _ = manifest["files"], manifest["tables"], manifest["kind"], manifest["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _ = made_at > datetime.min.replace(tzinfo=UTC)  # one without a time zone cannot be compared
+        _ = manifest["kind"], manifest["schema"], dict(manifest["tables"])
+        backup = Backup(folder, made_at, manifest, verified_at)
+        _ = backup.bytes
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{folder} is no whole backup ({MANIFEST}: {error}); use another one") from error
-    return Backup(folder, made_at, manifest, verified_at)
+    return backup
 
 
 def _check_files(backup: Backup) -> None:
@@ -296,14 +338,28 @@ def _check_files(backup: Backup) -> None:
     for name, entry in expected.items():
         if _described(backup.folder / name) != entry:
             raise StorageError(f"backup {backup.name} is damaged: {name} has changed; use another backup")
+
+
+@contextmanager
+def _way_out_explained(url: str) -> Iterator[None]:
+    """Say how to restore over a file that can be read no longer, which is when a backup is needed most."""
+    try:
+        yield
+    except StorageError as error:
+        if store.kind_of(url) != "sqlite":
+            raise
+        raise StorageError(
+            f"{error}; nothing was changed. If the database is damaged, move its file away, and those that end in -wal"
+            " and -shm with it, then restore again"
+        ) from error
+
+
+def _check_fits(backup: Backup, url: str) -> None:
     if backup.manifest["schema"] not in REVISIONS:
         raise StorageError(
             f"backup {backup.name} has schema {backup.manifest['schema']}, this program knows up to {REVISIONS[-1]};"
             " update grodt"
         )
-
-
-def _check_kind(backup: Backup, url: str) -> None:
     if backup.manifest["kind"] != store.kind_of(url):
         raise ConfigError(
             f"backup {backup.name} is of a {backup.manifest['kind']} database, the database given is"

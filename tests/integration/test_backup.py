@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+import structlog
+from prometheus_client import generate_latest
 from sqlalchemy import create_engine, make_url, text
 from typer.testing import CliRunner
 
 from grodtd.adapters.storage import RunStore
 from grodtd.adapters.storage import backup as storage
 from grodtd.adapters.storage.trial_store import TrialStore
+from grodtd.adapters.telemetry.backup import BackupMetrics
 from grodtd.domain.errors import ConfigError, NotFoundError, StorageError
 from grodtd.domain.retention import BackupPolicy, RecordPolicy
 from grodtd.domain.run import Metric
 from grodtd.domain.trials import TrialBatch
 from grodtd.entrypoints.cli.main import app
+from grodtd.entrypoints.service import backup as service
+from grodtd.settings import load_settings
 from grodtd.workflows import backup
 from grodtd.workflows.data import list_series, synthesise
 from grodtd.workflows.runs import default_database_url
@@ -203,6 +211,110 @@ def test_what_the_manifest_promises_is_compared_with_what_comes_back(tmp_path: P
         backup.verify(backup.find(tmp_path, made.name), url)
 
 
+def test_a_proof_does_not_outlive_the_damage_found(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = backup.verify(backup.create(tmp_path, url), url)
+    dumped = next(made.folder.glob("database.*"))
+    whole = dumped.read_bytes()
+    dumped.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StorageError, match="has changed"):
+        backup.verify(made, url)
+    # else pruning would keep this one as the newest verified, and give up those that are whole
+    assert backup.find(tmp_path, made.name).verified_at is None
+    dumped.write_bytes(whole)
+    backup.verify(made, url)
+
+    def away(*_: object) -> None:
+        raise StorageError("the server is away")
+
+    monkeypatch.setattr(storage, "restore", away)
+    with pytest.raises(StorageError, match="away"):
+        backup.verify(made, url)
+    assert backup.find(tmp_path, made.name).verified_at is not None  # a server that is away is no damage
+
+
+def test_a_database_of_an_earlier_schema_is_backed_up_as_it_is(tmp_path: Path) -> None:
+    url = default_database_url(tmp_path)
+    fill(url)
+    with closing(sqlite3.connect(tmp_path / "grodt.db")) as connection:  # what revisions 0003 to 0005 brought
+        connection.execute("ALTER TABLE runs DROP COLUMN scenarios")
+        for table in ("retention_audit", "trial_batches", "studies", "holdout_claims"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.commit()
+    made = backup.verify(backup.create(tmp_path, url), url)
+    assert (made.manifest["schema"], made.manifest["tables"]["runs"]["rows"]) == ("0002", 4)
+    emptied(url)
+    backup.restore(made, tmp_path, url)
+    assert storage.contents(url) == made.manifest["tables"]
+
+
+def in_the_log_only(file: Path) -> None:
+    """Give a database one more row that stands in its write-ahead log only, as a killed process leaves it."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("DELETE FROM trades")
+        connection.commit()
+        kept = {name: Path(f"{file}{name}").read_bytes() for name in ("", "-wal")}
+    for name, content in kept.items():
+        Path(f"{file}{name}").write_bytes(content)
+
+
+def test_a_restore_killed_before_its_last_step_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, file = default_database_url(tmp_path), tmp_path / "grodt.db"
+    fill(url)
+    made = backup.create(tmp_path, url)
+    in_the_log_only(file)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        storage.restore(url, made.folder)
+    assert storage.contents(url)["trades"]["rows"] == 0  # as committed, not as it was before the log
+    assert storage.contents(url)["runs"]["rows"] == 4
+
+
+def test_a_database_in_use_is_not_taken_away(tmp_path: Path) -> None:
+    url, file = default_database_url(tmp_path), tmp_path / "grodt.db"
+    fill(url)
+    made = backup.create(tmp_path, url)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="end what works with it"):
+            storage.restore(url, made.folder)
+    assert storage.contents(url)["runs"]["rows"] == 4
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"no database" * 99, lambda data: data[:5_000] + bytes(len(data) - 5_000)]
+)
+def test_a_damaged_database_names_the_way_out(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    url, file = default_database_url(tmp_path), tmp_path / "grodt.db"
+    fill(url)
+    before = storage.contents(url)
+    made = backup.create(tmp_path, url)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(StorageError, match="move its file away.*then restore again"):
+        backup.restore(made, tmp_path, url, replace=True)
+    file.rename(tmp_path / "damaged.db")
+    backup.restore(made, tmp_path, url)
+    assert storage.contents(url) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": []}, {"files": {"a": 1}}, {"tables": 7}, {"made_at": "2026-11-24T02:30:00"}]
+)
+def test_a_manifest_of_another_shape_is_no_backup(tmp_path: Path, change: dict[str, object]) -> None:
+    url = default_database_url(tmp_path)
+    fill(url)
+    file = backup.create(tmp_path, url).folder / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    assert backup.list_backups(tmp_path) == []
+    with pytest.raises(StorageError, match="no whole backup"):
+        backup.find(tmp_path, "latest")
+
+
 def test_killed_at_any_moment_it_leaves_whole_backups_only(tmp_path: Path, url: str) -> None:
     synthesise(tmp_path, "G1", 3_000, 7)
     command = [sys.executable, "-m", "grodtd", "backup", "create", "--home", str(tmp_path), "--database-url", url]
@@ -261,8 +373,12 @@ def test_pruning_deletes_only_with_leave(tmp_path: Path) -> None:
         time.sleep(1.01)
     gone = backup.prune(tmp_path, BackupPolicy(1, 0, 0))
     assert (len(gone), len(backup.list_backups(tmp_path))) == (2, 3)
+    assert not (tmp_path / "backups" / "pruned.jsonl").exists()
     backup.prune(tmp_path, BackupPolicy(1, 0, 0), dry_run=False)
     assert len(backup.list_backups(tmp_path)) == 1
+    assert backup.prune(tmp_path, BackupPolicy(1, 0, 0), dry_run=False) == []
+    notes = [json.loads(line) for line in (tmp_path / "backups" / "pruned.jsonl").read_text().splitlines()]
+    assert [(note["backups"], note["policy"]["daily"]) for note in notes] == [([one.name for one in gone], 1)]
 
 
 def test_old_records_go_with_a_note_and_the_ledger_stays(url: str) -> None:
@@ -285,6 +401,71 @@ def test_old_records_go_with_a_note_and_the_ledger_stays(url: str) -> None:
         (kind, len(names)) for kind, names in gone.items() if names
     ]
     assert backup.apply_retention(url, policy, dry_run=False) == {"equity_curves": [], "runs": []}
+
+
+def test_more_old_runs_than_one_statement_takes_go(tmp_path: Path) -> None:
+    url = default_database_url(tmp_path)
+    fill(url)
+    with closing(sqlite3.connect(tmp_path / "grodt.db")) as connection:
+        n_old = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) + 1
+        columns = ", ".join(
+            row[1] for row in connection.execute("PRAGMA table_info(runs)") if row[1] not in ("run_id", "created_at_us")
+        )
+        connection.execute(
+            f"INSERT INTO runs (run_id, created_at_us, {columns}) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL"  # noqa: S608
+            f" SELECT i + 1 FROM n WHERE i < {n_old})"
+            f" SELECT 'r' || i, 1, {columns} FROM n, (SELECT * FROM runs LIMIT 1)"
+        )
+        connection.commit()
+    gone = backup.apply_retention(url, RecordPolicy(runs=3_000), dry_run=False)
+    assert len(gone["runs"]) == n_old
+    assert len(RunStore(url).list()) == 4
+
+
+@pytest.mark.postgres
+def test_what_a_killed_proof_left_on_the_server_goes(tmp_path: Path, url: str) -> None:
+    if url.startswith("sqlite"):
+        return
+    admin = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    left, fresh = "grodt_scratch_1000_0123456789ab", f"grodt_scratch_{int(time.time())}_0123456789ab"
+    with admin.connect() as connection:
+        for name in (left, fresh):
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    backup.verify(backup.create(tmp_path, url), url)
+    with admin.connect() as connection:
+        there = set(connection.scalars(text("SELECT datname FROM pg_database WHERE datname LIKE 'grodt_scratch%'")))
+        connection.execute(text(f"DROP DATABASE {fresh}"))
+    admin.dispose()
+    assert there == {fresh}
+
+
+def test_an_error_nobody_foresaw_is_counted_as_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = BackupMetrics("127.0.0.1", 0)
+    monkeypatch.setattr(backup, "create", lambda *_, **__: 1 / 0)
+    service._once(load_settings(variables={}).settings, tmp_path, "", None, metrics, structlog.get_logger("x"))
+    metrics.close()
+    assert metrics.failures._value.get() == 1
+
+
+def test_a_proof_that_was_taken_back_is_not_shown(tmp_path: Path) -> None:
+    url = default_database_url(tmp_path)
+    fill(url)
+    made = backup.create(tmp_path, url)
+    metrics = BackupMetrics("127.0.0.1", 0)
+
+    def shown() -> list[str]:
+        page = generate_latest(metrics._registry).decode()
+        return re.findall(r"^grodt_backup_last_(success|verified)_", page, re.MULTILINE)
+
+    for backups, expected in (
+        ([], []),
+        ([backup.verify(made, url)], ["success", "verified"]),
+        ([made], ["success"]),
+        ([], []),
+    ):
+        metrics.show(backups)
+        assert shown() == expected
+    metrics.close()
 
 
 def test_a_curve_that_retention_took_is_said_to_be_so(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +30,11 @@ DUMP: Final = {"sqlite": "database.sqlite", "postgresql": "database.pgdump"}
 _ROWS_AT_ONCE: Final = 20_000
 _MODULUS: Final = 1 << 128
 _PROGRAM_WITHIN_S: Final = 6 * 3_600
+# The moment it was made is in its name. Whoever made one that old was killed; it holds all our rows once more.
+_SCRATCH: Final = re.compile(r"grodt_scratch_(\d+)_[0-9a-f]{12}")
+_SCRATCH_LEFT_S: Final = 2 * _PROGRAM_WITHIN_S
+# Fewer than the values SQLite and PostgreSQL take in one statement.
+_NAMES_AT_ONCE: Final = 10_000
 _DEBIAN_PROGRAMS: Final = Path("/usr/lib/postgresql")
 
 # Any below: rows hold anything a database can.
@@ -38,13 +45,15 @@ def kind_of(url: str) -> str:
     return parsed(url).get_backend_name()
 
 
-def dump(url: str, folder: Path) -> dict[str, dict[str, Any]]:
+def dump(url: str, folder: Path) -> tuple[dict[str, dict[str, Any]], str | None]:
     """Write a database into a folder, with every table as Parquet beside it, all of one moment.
 
     Returns
     -------
     dict
         By table: ``rows`` and ``checksum``, which does not depend on their order.
+    str or None
+        The revision of its schema; None for a database without one.
 
     Raises
     ------
@@ -55,14 +64,14 @@ def dump(url: str, folder: Path) -> dict[str, dict[str, Any]]:
     if kind_of(url) == "sqlite":
         _copy_sqlite(Path(str(parsed(url).database)), target)
         with _connected(f"sqlite:///{target}") as connection:
-            return _tables(connection, folder / "tables")
+            return _tables(connection, folder / "tables"), _revision(connection)
     with _connected(url) as connection:
         # Everyone who reads by this snapshot sees the same rows, whatever is written meanwhile.
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
         arguments = ["--format=custom", f"--snapshot={snapshot}", "--no-owner", "--no-privileges", f"--file={target}"]
         _run_program("pg_dump", url, arguments)
-        return _tables(connection, folder / "tables")
+        return _tables(connection, folder / "tables"), _revision(connection)
 
 
 def restore(url: str, folder: Path) -> None:
@@ -83,6 +92,8 @@ def restore(url: str, folder: Path) -> None:
     try:
         there.parent.mkdir(parents=True, exist_ok=True)
         _copy_sqlite(folder / DUMP["sqlite"], part)
+        if there.is_file():
+            _fold_log(there)
         for suffix in ("-wal", "-shm"):  # of the database that goes; they would be replayed into the new one
             there.with_name(there.name + suffix).unlink(missing_ok=True)
         part.replace(there)
@@ -90,6 +101,17 @@ def restore(url: str, folder: Path) -> None:
         raise StorageError(f"{there} cannot be written: {error.strerror}; nothing was changed") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _fold_log(file: Path) -> None:
+    """Bring the write-ahead log into the database: a kill after the log is deleted then loses nothing."""
+    try:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"{file} cannot be replaced: {error}; end what works with it, then restore again; nothing was changed"
+        ) from error
 
 
 def contents(url: str) -> dict[str, dict[str, Any]]:
@@ -116,10 +138,14 @@ def scratch_database(url: str, folder: Path) -> Iterator[str]:
         finally:
             file.unlink(missing_ok=True)
         return
-    name = f"grodt_scratch_{uuid4().hex[:12]}"
+    name = f"grodt_scratch_{int(time.time())}_{uuid4().hex[:12]}"
     engine = create_engine(parsed(url), isolation_level="AUTOCOMMIT", hide_parameters=True)
     try:
         with engine.connect() as connection:
+            for left in connection.scalars(text("SELECT datname FROM pg_database")).all():
+                found = _SCRATCH.fullmatch(left)
+                if found and time.time() - int(found.group(1)) > _SCRATCH_LEFT_S:
+                    connection.execute(text(f"DROP DATABASE IF EXISTS {left} WITH (FORCE)"))
             connection.execute(text(f"CREATE DATABASE {name}"))
         try:
             yield parsed(url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
@@ -157,7 +183,9 @@ def delete_old_records(url: str, kind: str, before: datetime, rule: str, *, is_d
     with _connected(url) as connection:
         names = list(connection.scalars(old.order_by(RUNS.c.run_id)))
         if names and not is_dry:
-            connection.execute(table.delete().where(table.c.run_id.in_(names)))
+            for first in range(0, len(names), _NAMES_AT_ONCE):
+                some = names[first : first + _NAMES_AT_ONCE]
+                connection.execute(table.delete().where(table.c.run_id.in_(some)))
             last = connection.scalar(select(func.max(RETENTION_AUDIT.c.number))) or 0
             row = {"number": last + 1, "kind": kind, "rule": rule, "n_deleted": len(names), "names": names}
             connection.execute(RETENTION_AUDIT.insert(), {**row, "at_us": _microseconds(datetime.now(UTC))})
@@ -194,13 +222,23 @@ def _tables(connection: Connection, export: Path | None) -> dict[str, dict[str, 
     }
 
 
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
 def _read(connection: Connection, table: Table, export: Path | None) -> dict[str, Any]:
     """Count and hash the rows of a table, and write them as Parquet on the way."""
-    names = [column.name for column in table.columns]
+    # A database of an earlier schema lacks the newer columns.
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    columns = [column for column in table.columns if column.name in there]
+    names = [column.name for column in columns]
     rows, total = 0, 0
     # curves are megabytes each
     at_once = 50 if table.name == "equity_curves" else _ROWS_AT_ONCE
-    result = connection.execution_options(stream_results=True, max_row_buffer=at_once).execute(select(table))
+    result = connection.execution_options(stream_results=True, max_row_buffer=at_once).execute(select(*columns))
     for part, chunk in enumerate(result.partitions(at_once)):
         for row in chunk:
             digest = hashlib.sha256(_canonical(tuple(row)).encode()).digest()

@@ -41,8 +41,7 @@ class BackupMetrics:
         self._stored = Gauge("grodt_backup_stored", "Backups there are", registry=registry)
         self._registry = registry
         self._gauge = Gauge
-        self._success: Gauge | None = None
-        self._verified: Gauge | None = None
+        self._times: dict[str, Gauge] = {}
         self._size = Gauge("grodt_backup_last_size_bytes", "Size of the newest backup", registry=registry)
         self.duration = Gauge(
             "grodt_backup_last_duration_seconds", "How long the last one took, proof included", registry=registry
@@ -62,19 +61,27 @@ class BackupMetrics:
         """Show what there is, newest first; without a backup there is no time of one."""
         self._stored.set(len(backups))
         if backups:
-            if self._success is None:
-                self._success = self._gauge(
-                    "grodt_backup_last_success_timestamp_seconds", "When the newest was made", registry=self._registry
-                )
-            self._success.set(backups[0].made_at.timestamp())
             self._size.set(backups[0].bytes)
         proven = [one.verified_at for one in backups if one.verified_at is not None]
-        if proven:
-            if self._verified is None:
-                self._verified = self._gauge(
-                    "grodt_backup_last_verified_timestamp_seconds", "When one was last proven", registry=self._registry
-                )
-            self._verified.set(max(proven).timestamp())
+        self._show(
+            "grodt_backup_last_success_timestamp_seconds",
+            "When the newest was made",
+            backups[0].made_at if backups else None,
+        )
+        self._show(
+            "grodt_backup_last_verified_timestamp_seconds", "When one was last proven", max(proven) if proven else None
+        )
+
+    def _show(self, name: str, text: str, at: datetime | None) -> None:
+        """Show a time; what is true no longer, such as a proof that was taken back, is not shown."""
+        gauge = self._times.get(name)
+        if at is None:
+            if gauge is not None:
+                self._registry.unregister(self._times.pop(name))
+            return
+        if gauge is None:
+            gauge = self._times[name] = self._gauge(name, text, registry=self._registry)
+        gauge.set(at.timestamp())
 
     def deleted(self, counts: Mapping[str, int]) -> None:
         """Count what retention deleted."""

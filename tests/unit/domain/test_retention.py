@@ -28,17 +28,28 @@ def test_the_newest_verified_one_is_never_given_up() -> None:
     assert kept == {NIGHTS[-1], NIGHTS[9]}
 
 
+def test_a_verified_one_stands_for_its_day_and_month() -> None:
+    # One more was made by hand in the morning of each day and never proven.
+    by_hand = [night + timedelta(hours=7) for night in NIGHTS]
+    kept = backups_to_keep([*NIGHTS, *by_hand], BackupPolicy(daily=2, weekly=0, monthly=2), verified=NIGHTS)
+    february = datetime(2026, 2, 28, 2, 30, tzinfo=UTC)
+    assert kept == {by_hand[-1], NIGHTS[-1], NIGHTS[-2], february}
+
+
 seconds = st.integers(1_577_836_800, 1_893_456_000)  # 2020 to 2030
 times = st.lists(seconds.map(lambda at: datetime.fromtimestamp(at, UTC)), unique=True)
 policies = st.builds(BackupPolicy, st.integers(1, 10), st.integers(0, 10), st.integers(0, 10))
 
 
-@given(times, policies)
-def test_what_holds_always(given_times: list[datetime], policy: BackupPolicy) -> None:
-    kept = backups_to_keep(given_times, policy)
+@given(times, policies, st.data())
+def test_what_holds_always(given_times: list[datetime], policy: BackupPolicy, data: st.DataObject) -> None:
+    verified = data.draw(st.sets(st.sampled_from(given_times))) if given_times else set()
+    kept = backups_to_keep(given_times, policy, verified)
     assert kept <= set(given_times)
-    assert len(kept) <= 1 + policy.daily + policy.weekly + policy.monthly
+    if verified:
+        assert max(verified) in kept
+    assert len(kept) <= 2 + policy.daily + policy.weekly + policy.monthly
     if given_times:
         assert max(given_times) in kept
     # pruning twice is pruning once, and one more night never brings an old one back
-    assert backups_to_keep(sorted(kept), policy) == kept
+    assert backups_to_keep(sorted(kept), policy, verified) == kept
