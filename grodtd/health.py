@@ -40,6 +40,8 @@ def _stale(file: Path, max_age_s: float) -> str:
         age_s = time.time() - file.stat().st_mtime
     except OSError as error:
         return f"no heartbeat {file}: {error.strerror}"
+    if age_s < -max_age_s:
+        return f"the last beat of {file} lies {-age_s:.0f} s in the future; the next one mends it"
     return f"the last beat of {file} is {age_s:.0f} s old, {max_age_s:.0f} are allowed" if age_s > max_age_s else ""
 
 

@@ -422,14 +422,13 @@ def test_more_old_runs_than_one_statement_takes_go(tmp_path: Path) -> None:
     assert len(RunStore(url).list()) == 4
 
 
-@pytest.mark.postgres
+@pytest.mark.parametrize("url", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 def test_what_a_killed_proof_left_on_the_server_goes(tmp_path: Path, url: str) -> None:
-    if url.startswith("sqlite"):
-        return
     admin = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     left, fresh = "grodt_scratch_1000_0123456789ab", f"grodt_scratch_{int(time.time())}_0123456789ab"
     with admin.connect() as connection:
         for name in (left, fresh):
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
             connection.execute(text(f"CREATE DATABASE {name}"))
     backup.verify(backup.create(tmp_path, url), url)
     with admin.connect() as connection:

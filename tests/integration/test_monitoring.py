@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grodtd.adapters.telemetry.backup import BackupMetrics
+from grodtd.adapters.telemetry.search import SearchGauges
+from grodtd.adapters.telemetry.service import ServiceMetrics
+from grodtd.workflows.backup import Backup
+from grodtd.workflows.data import synthesise
+from grodtd.workflows.figures import regime_figures, stored_figures
+from grodtd.workflows.runs import default_database_url
+from tests.integration.served import furnish
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -106,6 +116,72 @@ def test_every_runbook_has_an_alert_and_its_links_lead_somewhere() -> None:
     for file in RUNBOOKS.glob("*.md"):
         for link in re.findall(r"\]\(([^)]+)\)", file.read_text()):
             assert (file.parent / link).is_file(), f"{file.name}: {link}"
+
+
+def expressions() -> list[str]:
+    """Every PromQL expression of rules and dashboards."""
+    shown = [json.loads(file.read_text())["panels"] for file in DASHBOARDS]
+    found = [target["expr"] for panels in shown for panel in panels for target in panel["targets"]]
+    return [*(rule["expr"] for rule in alerts().values()), *found]
+
+
+def asked_for(expression: str) -> list[tuple[str, set[str]]]:
+    """Return the metrics an expression names, each with the labels it selects by."""
+    bare = re.sub(r"\b(?:by|without|on|ignoring)\s*\([^)]*\)|\[[^\]]*\]", " ", expression)
+    bare = re.sub(r'"[^"]*"', '""', bare)
+    words = re.finditer(r"([a-zA-Z_:][\w:]*)(?![\w:]|\s*\()(?:\{([^}]*)\})?", re.sub(r"\b\d[\w.]*", " ", bare))
+    return [
+        (word[1], set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", word[2] or "")))
+        for word in words
+        if word[1] not in ("and", "or", "unless", "bool")
+    ]
+
+
+def exported(home: Path) -> dict[str, set[str]]:
+    """Return every metric of ours with its labels, as the processes register them."""
+    furnish(home)
+    synthesise(home, "G2", n_bars=20_000, seed=7)  # enough for a regime
+    url = default_database_url(home)
+    figures = [*stored_figures(home, url), *regime_figures(home)]
+    service = ServiceMetrics(version="1", revision="r", environment="development", figures=lambda: figures)
+    backups, search = BackupMetrics("127.0.0.1", 0), SearchGauges(0)
+    now = datetime.now(UTC)
+    backups.show([Backup(home, now, {"files": {}}, now)])
+    registries = [service._registry, backups._registry, search._registry]
+    backups.close()
+    search.close()
+    found: dict[str, set[str]] = {}
+    for registry in registries:
+        for collector, names in registry._collector_to_names.items():
+            labels = set(getattr(collector, "_labelnames", ()))
+            found |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}
+    return found | {figure.name: set(figure.labels) for figure in figures}
+
+
+def test_how_metrics_are_found_in_an_expression() -> None:
+    assert asked_for(
+        'sum by (le) (rate(a_bucket{route=~"/api/.*", b!="c"}[5m])) > 2 and on() a:b unless (time() > 2e3)'
+    ) == [
+        ("a_bucket", {"route", "b"}),
+        ("a:b", set()),
+    ]
+
+
+def test_every_metric_in_rules_and_dashboards_is_one_that_somebody_exports(tmp_path: Path) -> None:
+    ours = exported(tmp_path)
+    asked = [(name, labels, text) for text in expressions() for name, labels in asked_for(text)]
+    assert len({name for name, _, _ in asked}) == 38
+    # of Prometheus and Alertmanager; tests/docker asks a running Prometheus for them
+    theirs = {
+        "up",
+        "ALERTS",
+        "prometheus_config_last_reload_successful",
+        "prometheus_rule_evaluation_failures_total",
+        "alertmanager_notifications_failed_total",
+    }
+    assert {name for name, _, _ in asked} - set(ours) == theirs
+    for name, labels, text in asked:
+        assert name in theirs or labels <= ours[name] | {"job", "instance"}, text
 
 
 def test_the_dashboards_are_what_their_generator_makes() -> None:

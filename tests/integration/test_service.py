@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from grodtd import health
 from grodtd.adapters.process.start_guard import Starts
 from grodtd.adapters.process.watchdog import EXIT_STALLED
 from grodtd.adapters.storage import RunStore
+from grodtd.adapters.storage.trial_store import TrialStore
 from grodtd.entrypoints.service import app
 from grodtd.entrypoints.service.app import State
 from grodtd.entrypoints.service.probes import Probes
@@ -37,6 +40,7 @@ from grodtd.workflows.data import synthesise
 from grodtd.workflows.health import Outcome
 from grodtd.workflows.runs import default_database_url
 from tests.contracts.test_run_store import finished
+from tests.contracts.test_trial_store import STUDY
 from tests.integration.served import AT, environment, furnish, serving, stored
 
 
@@ -539,6 +543,17 @@ def test_trials_are_walked_once_in_order(client: tuple[httpx.Client, Path]) -> N
     assert (study["trials_done"], study["best"]["number"]) == (25, 24)  # 1.5 times the number where 3 divides it
 
 
+def test_every_search_can_be_reached(tmp_path: Path) -> None:
+    ledger = TrialStore(default_database_url(tmp_path))
+    names = [f"s-{i}" for i in range(5)]
+    for i, name in enumerate(names):
+        ledger.create(replace(STUDY, study_id=name, created_at_us=i))
+    with serving(tmp_path) as served:
+        served.wait("/health/ready", 200)
+        pages = [served.get(f"/api/v1/studies?first={first}&limit=2").json() for first in (0, 2, 4)]
+    assert [study["study_id"] for page in pages for study in page] == names[::-1]
+
+
 def test_trades_and_equity_are_what_was_stored(client: tuple[httpx.Client, Path]) -> None:
     http, home = client
     run_id = http.get("/api/v1/runs").json()["runs"][-1]["run_id"]
@@ -639,6 +654,9 @@ def test_the_probe_looks_at_heartbeats(tmp_path: Path, capsys: pytest.CaptureFix
     os.utime(beat, (time.time() - 100, time.time() - 100))
     assert health.main(["--heartbeat", str(beat), "--max-age", "30"]) == 1
     assert "100 s old, 30 are allowed" in capsys.readouterr().out
+    os.utime(beat, (time.time() + 100, time.time() + 100))  # the clock went back: nobody knows how old it is
+    assert health.main(["--heartbeat", str(beat), "--max-age", "30"]) == 1
+    assert "lies 100 s in the future" in capsys.readouterr().out
 
 
 def test_old_figures_are_not_shown_as_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -656,6 +674,19 @@ def test_old_figures_are_not_shown_as_true(tmp_path: Path, monkeypatch: pytest.M
         work.cancel()
 
     asyncio.run(lose_the_catalogue())
+
+
+def test_starts_of_long_ago_are_no_recent_ones(tmp_path: Path) -> None:
+    state = state_of(tmp_path, starts=3, window_s="600")
+
+    def shown() -> str:
+        asyncio.run(state.outcomes())
+        return re.findall(rb"^grodt_starts_recent (.*)$", state.metrics.text(), re.MULTILINE)[0].decode()
+
+    assert shown() == "3.0"
+    state.began -= 601
+    # else the alert Restarting would go on for as long as the process lives
+    assert shown() == "0.0"
 
 
 def test_regimes_are_labelled_when_bars_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -676,9 +707,10 @@ def test_regimes_are_labelled_when_bars_come(tmp_path: Path, monkeypatch: pytest
     assert {figure.labels["symbol"] for figure in now} == {"G1"}
 
 
-def state_of(home: Path) -> State:
-    settings = load_settings(variables={"GRODT_HOME": str(home)}).settings
-    return State(settings, version="1", revision="r", starts=Starts(1, is_halted=False), watchdog=None)
+def state_of(home: Path, *, starts: int = 1, window_s: str = "") -> State:
+    variables = {"GRODT_HOME": str(home), "GRODT_WATCHDOG__WINDOW_S": window_s}
+    settings = load_settings(variables=variables).settings
+    return State(settings, version="1", revision="r", starts=Starts(starts, is_halted=False), watchdog=None)
 
 
 async def until(condition: Callable[[], bool]) -> None:

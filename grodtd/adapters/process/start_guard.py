@@ -94,7 +94,9 @@ class StartGuard:
     def _forget_old(self, now_s: float) -> None:
         for file in self._file.parent.glob("starts.*.json"):
             try:
-                if file != self._file and now_s - file.stat().st_mtime > _FORGOTTEN_S:
+                is_old = file != self._file and now_s - file.stat().st_mtime > _FORGOTTEN_S
+                # A halt waits for a person, however long; `grodt resume` deletes it.
+                if is_old and not _is_halted(file):
                     file.unlink()
             except OSError:
                 continue
@@ -102,12 +104,11 @@ class StartGuard:
 
 def halted(folder: Path) -> list[Path]:
     """Return the records of components that are halted, or that cannot be read."""
-    found = []
-    for file in sorted(folder.glob("starts.*.json")):
-        try:
-            is_halted = bool(json.loads(file.read_text())["halted"])
-        except (OSError, ValueError, KeyError, TypeError):
-            is_halted = True
-        if is_halted:
-            found.append(file)
-    return found
+    return [file for file in sorted(folder.glob("starts.*.json")) if _is_halted(file)]
+
+
+def _is_halted(file: Path) -> bool:
+    try:
+        return bool(json.loads(file.read_text())["halted"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return True

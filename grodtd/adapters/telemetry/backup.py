@@ -35,9 +35,10 @@ class BackupMetrics:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+        from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
 
         registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._stored = Gauge("grodt_backup_stored", "Backups there are", registry=registry)
         self._registry = registry
         self._gauge = Gauge

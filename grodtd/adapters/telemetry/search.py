@@ -23,7 +23,7 @@ class SearchGauges:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"grodt_search_{name}", text, ["study", "strategy"], registry=registry)

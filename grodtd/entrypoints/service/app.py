@@ -86,7 +86,7 @@ class State:
             version=version, revision=revision, environment=settings.environment, figures=self.figures
         )
         self.metrics.halted.set(float(starts.is_halted))
-        self.metrics.starts.set(starts.recent)
+        self.metrics.starts.set(self._recent_starts())
 
     def figures(self) -> Sequence[Figure]:
         """Return the last figures of what is stored, without those too old to be true."""
@@ -98,6 +98,7 @@ class State:
         found = {**await self._probes.results(), "event_loop": self._event_loop(), "start_guard": self._guard()}
         for name in ("event_loop", "start_guard"):
             self._note(name, found[name], 0.0)
+        self.metrics.starts.set(self._recent_starts())
         if self.is_stopping:
             found["stopping"] = Outcome("fail", "the process is about to end")
         self.metrics.ready.set(float(is_ready(found)))
@@ -119,6 +120,10 @@ class State:
             )
         return Outcome("pass", "lag", self.loop_lag_s, "s")
 
+    def _recent_starts(self) -> int:
+        """Return the unclean starts within the guard's window, this one included; none once it is as old as that."""
+        return self.starts.recent if time.monotonic() - self.began <= self.settings.watchdog.window_s else 0
+
     def _guard(self) -> Outcome:
         if self.starts.is_halted:
             why = (
@@ -127,7 +132,7 @@ class State:
             return Outcome("fail", f"HALTED: {why}; find out why it died, then run `grodt resume`")
         if self.starts.problem:
             return Outcome("warn", self.starts.problem, self.starts.recent, "starts")
-        return Outcome("pass", "recent unclean starts", self.starts.recent, "starts")
+        return Outcome("pass", "recent unclean starts", self._recent_starts(), "starts")
 
     async def beat(self) -> None:
         """Go round for ever, telling the watchdog, and measure how late each round is."""

@@ -1,6 +1,7 @@
 """The crash-loop guard: 3 unclean restarts in 10 minutes are carried out, the 4th starts halted (PLATFORM 4)."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_halt_outlives_clean_stops_and_the_window_until_somebody_resumes(tmp_p
     for file in halted(tmp_path):
         file.unlink()
     assert not guard(tmp_path).started(10_001.0).is_halted
+
+
+def test_records_of_others_are_forgotten_after_a_week_unless_they_are_halted(tmp_path: Path) -> None:
+    for at in range(5):
+        guard(tmp_path, host="halted").started(float(at))
+    guard(tmp_path, host="gone").started(0.0)
+    for file in tmp_path.glob("starts.*.json"):
+        os.utime(file, (0, 0))
+    guard(tmp_path, host="new").started(30 * 86_400.0)
+    names = sorted(file.name for file in tmp_path.glob("starts.*.json"))
+    assert names == ["starts.grodt.halted.json", "starts.grodt.new.json"]
+    assert guard(tmp_path, host="halted").started(30 * 86_400.0).is_halted
 
 
 def test_replicas_do_not_count_each_other(tmp_path: Path) -> None:
