@@ -420,9 +420,9 @@ def _swept(
     return joined(job, combos, (part for _, part in compute.map(sweep_part, [job], tasks)))
 
 
-def studies(url: str, *, limit: int = 50) -> list[tuple[Study, int]]:
-    """Return (study, trials done), newest first."""
-    return TrialStore(url).studies(limit=limit)
+def studies(url: str, *, first: int = 0, limit: int = 50) -> list[tuple[Study, int]]:
+    """Return (study, trials done), newest first, from place `first` on."""
+    return TrialStore(url).studies(first=first, limit=limit)
 
 
 def trials(url: str, study_id: str, *, first: int = 0, limit: int = 100) -> list[dict[str, Any]]:

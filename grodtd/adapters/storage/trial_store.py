@@ -68,8 +68,8 @@ class TrialStore:
             f"study {study_id!r} may be any of {', '.join(row.study_id for row in found)}; write more of it"
         )
 
-    def studies(self, *, limit: int = 50) -> list[tuple[Study, int]]:
-        """Return (study, trials done), newest first."""
+    def studies(self, *, first: int = 0, limit: int = 50) -> list[tuple[Study, int]]:
+        """Return (study, trials done), newest first, from place `first` on."""
         done = (
             select(TRIAL_BATCHES.c.study_id, func.sum(TRIAL_BATCHES.c.n_trials).label("done"))
             .where(TRIAL_BATCHES.c.kind == "trial")
@@ -81,6 +81,7 @@ class TrialStore:
             .join(done, done.c.study_id == STUDIES.c.study_id, isouter=True)
             .order_by(STUDIES.c.created_at_us.desc(), STUDIES.c.study_id)
             .limit(limit)
+            .offset(first)
         )
         with self._database.transaction() as connection:
             return [(_study(row), int(row.done)) for row in connection.execute(query)]

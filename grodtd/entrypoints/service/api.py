@@ -289,8 +289,9 @@ def api(home: Path, database_url: str) -> APIRouter:
         ]
 
     @routes.get("/studies", tags=["searches"], summary="List searches, the newest first")
-    def list_studies(limit: Limit = 50) -> list[StudyOut]:
-        return [StudyOut(**_study(study, done)) for study, done in optimize.studies(database_url, limit=limit)]
+    def list_studies(first: First = 0, limit: Limit = 50) -> list[StudyOut]:
+        found = optimize.studies(database_url, first=first, limit=limit)
+        return [StudyOut(**_study(study, done)) for study, done in found]
 
     @routes.get("/studies/{study_id}", tags=["searches"], summary="One search and what it found")
     def show_study(study_id: StudyId) -> StudyDetail:
