@@ -97,8 +97,6 @@ def prepare_folder(
 def _alertmanager(folder: Path, alerts: Alerts) -> Step:
     """Write the shipped configuration with receivers that send; the secrets stay in their files."""
     file = folder / "secrets" / _ALERTMANAGER
-    if file.exists():
-        return Step(str(file), "there already, kept")
     shipped = folder / "configs" / _ALERTMANAGER
     try:
         config = yaml.safe_load(shipped.read_text())
@@ -123,7 +121,11 @@ def _alertmanager(folder: Path, alerts: Alerts) -> Step:
             receiver["email_configs"] = [mail]
         if alerts.telegram_chat and receiver["name"] == "critical":
             receiver["telegram_configs"] = [telegram]
-    _write(file, yaml.safe_dump(config, sort_keys=False), 0o444)
+    text = yaml.safe_dump(config, sort_keys=False)
+    if file.exists():
+        is_other = file.read_text() != text
+        return Step(str(file), "there already, kept", "it says something else; delete it and run this again" * is_other)
+    _write(file, text, 0o444)
     return Step(str(file), "made")
 
 
@@ -134,7 +136,10 @@ def _env_file(file: Path, environment: Environment, variables: dict[str, str]) -
         there = found.group(1) if found else "none"
         if there != environment:
             raise ConfigError(f"{file} is for {there}, not {environment}; move it away, or use another folder")
-        return Step(str(file), "there already, kept")
+        # What was asked for and is not in force must not be taken for done: mail that is never sent, an old release.
+        kept = file.read_text().splitlines()
+        lacking = [line for line in (f"{name}={value}" for name, value in variables.items()) if line not in kept]
+        return Step(str(file), "there already, kept", f"write into it: {' '.join(lacking)}" if lacking else "")
     lines = [
         "# Read by docker compose. No secret belongs here: every process can read variables.",
         f"COMPOSE_FILE={compose}",

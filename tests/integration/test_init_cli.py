@@ -102,5 +102,25 @@ def test_alerts_are_sent_where_asked_and_no_secret_is_in_the_configuration(folde
     assert "GRODT_ALERTMANAGER_CONFIG=./secrets/alertmanager.yml" in (folder / ".env").read_text()
 
 
+def test_what_is_asked_for_later_and_not_in_force_is_said(folder: Path) -> None:
+    (folder / "configs").mkdir()
+    shipped = Path(__file__).parents[2] / "configs" / "alertmanager.yml"
+    (folder / "configs/alertmanager.yml").write_text(shipped.read_text())
+    mail = ("--smtp", "mail.example:587", "--email-from", "grodt@example", "--email-to", "me@example")
+    assert init(folder).exit_code == 0
+
+    def todo(*arguments: str) -> dict[str, str | None]:
+        steps = json.loads(init(folder, *arguments, "--json").stdout)
+        return {Path(step["what"]).name: step["todo"] for step in steps}
+
+    line = "GRODT_ALERTMANAGER_CONFIG=./secrets/alertmanager.yml"
+    assert todo(*mail)[".env"] == f"write into it: {line}"  # else mail would silently not be sent
+    assert todo("--image", DIGEST)[".env"] == f"write into it: GRODT_IMAGE={DIGEST}"
+    with (folder / ".env").open("a") as handle:
+        handle.write(line + "\n")
+    assert (todo(*mail)[".env"], todo(*mail)["alertmanager.yml"]) == (None, None)
+    assert "delete it and run this again" in str(todo(*mail[:-1], "other@example")["alertmanager.yml"])
+
+
 def test_mail_with_a_part_missing_is_refused(folder: Path) -> None:
     assert "mail needs all three" in str(init(folder, "--smtp", "mail.example:587").exception)
