@@ -77,10 +77,16 @@ def last_minutes(home: Path) -> dict[tuple[str, str], int]:
     return {(series.venue, series.symbol): series.last_us for series in list_series(home) if series.timeframe == "1m"}
 
 
-def regime_figures(home: Path) -> list[Figure]:
+def regime_figures(home: Path, config: Path | None = None) -> list[Figure]:
     """Return the present regime of each 1-minute series, and the shares of the last 7 days.
 
     A process of its own, uncompiled, does the work: compiling would hold this one up for many seconds.
+
+    Parameters
+    ----------
+    home : Path
+    config : Path or None
+        Folder with your own ``regime.yaml``. None: the one that ships.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def regime_figures(home: Path) -> list[Figure]:
     """
     if not last_minutes(home):
         return []
-    command = [sys.executable, "-m", "grodtd.workflows.figures", str(home)]
+    command = [sys.executable, "-m", "grodtd.workflows.figures", str(home), *([str(config)] if config else [])]
     found = subprocess.run(  # noqa: S603  # our own interpreter and module
         command,
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
@@ -103,11 +109,11 @@ def regime_figures(home: Path) -> list[Figure]:
     return [Figure(*figure) for figure in json.loads(found.stdout)]
 
 
-def _regimes(home: Path) -> list[Figure]:
+def _regimes(home: Path, folder: Path | None = None) -> list[Figure]:
     from grodtd.workflows.data import list_series, load_bars
     from grodtd.workflows.regimes import NAMES, regime_labels
 
-    config = load_config()
+    config = load_config(folder)
     figures = []
     for series in list_series(home):
         if series.timeframe != "1m":
@@ -128,4 +134,4 @@ def _regimes(home: Path) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_regimes(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(_regimes(*map(Path, sys.argv[1:]))))

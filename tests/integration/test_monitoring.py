@@ -152,6 +152,10 @@ def exported(home: Path) -> dict[str, set[str]]:
     search.close()
     found: dict[str, set[str]] = {}
     for registry in registries:
+        shown = {sample.name: set(sample.labels) for family in registry.collect() for sample in family.samples}
+        # Dashboards show the processor and memory of every long-lived process.
+        assert ("process_resident_memory_bytes" in shown) == (registry is not search._registry)
+        found |= shown
         for collector, names in registry._collector_to_names.items():
             labels = set(getattr(collector, "_labelnames", ()))
             found |= {name: labels | ({"le"} if name.endswith("_bucket") else set()) for name in names}

@@ -32,11 +32,13 @@ from grodtd.adapters.process.start_guard import Starts
 from grodtd.adapters.process.watchdog import EXIT_STALLED
 from grodtd.adapters.storage import RunStore
 from grodtd.adapters.storage.trial_store import TrialStore
+from grodtd.domain.errors import GrodtError
 from grodtd.entrypoints.service import app
 from grodtd.entrypoints.service.app import State
 from grodtd.entrypoints.service.probes import Probes
 from grodtd.settings import load_settings
 from grodtd.workflows.data import synthesise
+from grodtd.workflows.figures import regime_figures
 from grodtd.workflows.health import Outcome
 from grodtd.workflows.runs import default_database_url
 from tests.contracts.test_run_store import finished
@@ -705,6 +707,13 @@ def test_regimes_are_labelled_when_bars_come(tmp_path: Path, monkeypatch: pytest
     now = [figure for figure in state.figures() if figure.name == "grodt_data_regime_now"]
     assert sum(figure.value for figure in now) <= 1  # one regime, or still warming up
     assert {figure.labels["symbol"] for figure in now} == {"G1"}
+
+
+def test_regimes_are_labelled_by_ones_own_configuration(tmp_path: Path) -> None:
+    synthesise(tmp_path, "G1", n_bars=3_000, seed=7)
+    (tmp_path / "regime.yaml").write_text("colour: red\n")
+    with pytest.raises(GrodtError, match=r"(?s)regimes cannot be labelled: .*colour"):
+        regime_figures(tmp_path, tmp_path)
 
 
 def state_of(home: Path, *, starts: int = 1, window_s: str = "") -> State:

@@ -44,7 +44,8 @@ def serve(
                 service=settings.service.model_copy(update=service),
                 home=home or settings.home,
                 database_url=database or settings.database_url,
-            )
+            ),
+            config,
         )
     )
 

@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import structlog
@@ -60,9 +61,17 @@ class State:
     """What the routes know of the process they run in."""
 
     def __init__(
-        self, settings: Settings, *, version: str, revision: str, starts: Starts, watchdog: Watchdog | None
+        self,
+        settings: Settings,
+        *,
+        version: str,
+        revision: str,
+        starts: Starts,
+        watchdog: Watchdog | None,
+        config: Path | None = None,
     ) -> None:
         self.settings = settings
+        self.config = config
         self.version = version
         self.revision = revision
         self.starts = starts
@@ -171,7 +180,7 @@ class State:
                 stored = await in_thread(lambda: last_minutes(home))
                 if stored != labelled:
                     wait_s = _REGIMES_EVERY_S
-                    self._figures["regimes"] = (math.inf, await in_thread(lambda: regime_figures(home)))
+                    self._figures["regimes"] = (math.inf, await in_thread(lambda: regime_figures(home, self.config)))
                     labelled = stored
             except Exception as error:  # monitoring may not end what it monitors
                 self._figures.pop("regimes", None)

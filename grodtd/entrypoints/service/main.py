@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -35,8 +36,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, config: Path | None = None) -> int:
     """Serve until told to stop (SIGTERM, SIGINT) and return the exit code.
+
+    Parameters
+    ----------
+    settings : Settings
+    config : Path or None
+        Folder with your own configuration, by which regimes are labelled. None: the one that ships.
 
     Raises
     ------
@@ -57,6 +64,7 @@ def serve(settings: Settings) -> int:
         revision=os.environ.get("GRODT_REVISION", "unknown"),
         starts=starts,
         watchdog=Watchdog(settings.watchdog.stale_after_s),
+        config=config,
     )
     configure_logging(
         level=settings.log.level,
