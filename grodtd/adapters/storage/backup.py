@@ -145,17 +145,23 @@ def scratch_database(url: str, folder: Path) -> Iterator[str]:
             for left in connection.scalars(text("SELECT datname FROM pg_database")).all():
                 found = _SCRATCH.fullmatch(left)
                 if found and time.time() - int(found.group(1)) > _SCRATCH_LEFT_S:
-                    connection.execute(text(f"DROP DATABASE IF EXISTS {left} WITH (FORCE)"))
-            connection.execute(text(f"CREATE DATABASE {name}"))
+                    _scratch(connection, "DROP DATABASE IF EXISTS", left, "WITH (FORCE)")
+            _scratch(connection, "CREATE DATABASE", name)
         try:
             yield parsed(url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
         finally:
             with engine.connect() as connection:
-                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+                _scratch(connection, "DROP DATABASE IF EXISTS", name, "WITH (FORCE)")
     except SQLAlchemyError as error:
         raise StorageError(f"no scratch database can be made to verify in: {_first_line(error)}") from error
     finally:
         engine.dispose()
+
+
+def _scratch(connection: Connection, action: str, name: str, options: str = "") -> None:
+    """Make or drop a scratch database; no other database can be named."""
+    assert _SCRATCH.fullmatch(name), name
+    connection.execute(text(f"{action} {name} {options}"))
 
 
 def delete_old_records(url: str, kind: str, before: datetime, rule: str, *, is_dry: bool) -> list[str]:
