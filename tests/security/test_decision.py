@@ -89,6 +89,32 @@ def test_a_file_that_silences_a_scanner_stops(name: str, repository, run, tmp_pa
     assert (answer.code, answer.blocking) == (1, {("waivers", "waiver-elsewhere")})
 
 
+@pytest.mark.parametrize(
+    ("rules", "stops"),
+    [
+        ('title = "x"\n[extend]\nuseDefault = true\n', False),
+        ('[extend]\nuseDefault = true\n[[allowlists]]\npaths = [".*"]\n', True),
+        ('[extend]\nuseDefault = true\ndisabledRules = ["aws-access-token"]\n', True),
+        ('[extend]\nuseDefault = true\n[[rules]]\nid = "aws-access-token"\nregex = "never"\n', True),
+        ("[extend]\nuseDefault = false\n", True),
+        ('title = "no rules at all"\n', True),
+    ],
+)
+def test_the_rules_of_gitleaks_may_not_be_weakened(rules: str, stops: bool, repository, run, tmp_path) -> None:
+    repository.write(".gitleaks.toml", rules)
+    answer = run(repository, "--only", "sbom", tools=tmp_path / "nothing")
+    assert (answer.code, answer.blocking) == (stops, {("waivers", "waiver-elsewhere")} if stops else set())
+
+
+def test_a_gate_that_is_required_is_not_skipped(repository, run, tmp_path, capsys) -> None:
+    only = ["--only", "bandit", "sbom", "image"]
+    assert run(repository, *only, tools=tmp_path / "nothing").code == 0
+    assert run(repository, *only, "--require", "sbom", tools=tmp_path / "nothing").code == 1
+    with pytest.raises(SystemExit):
+        run(repository, "--only", "bandit", "--require", "sbom", tools=tmp_path / "nothing")
+    assert "sbom is required, and --only leaves it out" in capsys.readouterr().err
+
+
 def test_a_tool_that_is_absent_is_skipped(repository, run, tmp_path) -> None:
     answer = run(repository, "--only", "bandit", "sbom", tools=tmp_path / "nothing")
     assert (answer.status("bandit"), answer.status("sbom"), answer.code) == ("skipped", "skipped", 0)
@@ -117,6 +143,21 @@ def test_a_vulnerability_database_out_of_reach_is_skipped_and_a_missing_image_is
     answer = run(repository, "--only", "image-vulnerabilities", "--image", "grodt:dev", tools=tmp_path / "tools")
     assert answer.status("image-vulnerabilities") == status
     assert answer.code == (0 if status == "skipped" else 1)
+
+
+def test_every_image_that_is_given_is_looked_into(repository, run, tmp_path) -> None:
+    # A trivy that finds a fault in whatever is called bad; its report goes where it is told.
+    found = '{"Results": [{"Target": "%s", "Vulnerabilities": [{"VulnerabilityID": "CVE-1", "Severity": "CRITICAL", '
+    found += '"PkgName": "zlib", "InstalledVersion": "1"}]}]}'
+    script = f"""for last; do :; done
+while [ "$1" != --output ]; do shift; done
+case $last in bad*) printf '{found}' "$last" >"$2";; *) echo '{{}}' >"$2";; esac"""
+    stand_in(tmp_path / "tools", "trivy", script)
+    only = ["--only", "image-vulnerabilities", "--image"]
+    assert run(repository, *only, "good:1", "other:1", tools=tmp_path / "tools").code == 0
+    answer = run(repository, *only, "good:1", "bad:1", tools=tmp_path / "tools")
+    assert (answer.code, answer.blocking) == (1, {("trivy-image", "CVE-1")})
+    assert [finding["path"] for finding in answer.report["findings"]] == ["bad:1"]
 
 
 def test_an_audit_that_looked_nothing_up_stops(repository, run, tmp_path) -> None:

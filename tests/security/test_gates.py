@@ -122,9 +122,17 @@ def test_comments_in_the_code_silence_nothing(tools, repository, run) -> None:
     repository.write("grodtd/weak.py", "import hashlib\n\nEMPTY = hashlib.md5(b'')  # nosec\n")
     repository.write("grodtd/clock.py", "import datetime\n\nNOW = datetime.datetime.now()  # nosemgrep\n")
     repository.write("configs/broker.yaml", f"access: {KEY} # gitleaks:allow\n")
+    dockerfile = (repository.root / "Dockerfile").read_text()
+    repository.write("Dockerfile", f"# trivy:ignore:DS-0002\n{dockerfile}#trivy:ignore:*\nUSER root\n")
     repository.commit()
-    answer = run(repository, "--only", "bandit", "semgrep", "gitleaks")
-    assert answer.blocking == {("bandit", "B324"), ("semgrep", "naive-datetime"), ("gitleaks", "aws-access-token")}
+    answer = run(repository, "--only", "bandit", "semgrep", "gitleaks", "trivy")
+    assert answer.blocking == {
+        ("bandit", "B324"),
+        ("semgrep", "naive-datetime"),
+        ("gitleaks", "aws-access-token"),
+        ("trivy", "aws-access-key-id"),
+        ("trivy", "DS-0002"),
+    }
 
 
 def test_a_clean_repository_is_stopped_by_nothing(tools, repository, advisories, run) -> None:
