@@ -13,6 +13,10 @@ targets=("$@")
 
 base=$(sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
 if [ -z "${PYTHON_IMAGE:-}" ] && ! docker pull --quiet "$base" >/dev/null 2>&1; then
+  if [ -n "${GRODT_PUSH_REGISTRY:-}" ]; then
+    echo "refused: $base cannot be pulled; what is pushed is built on the base that is pinned, never on its tag" >&2
+    exit 1
+  fi
   echo "SKIPPED the base image that ships: no registry gives $base; building on this machine's ${base%@*}"
   PYTHON_IMAGE=${base%@*}
   GRODT_BUILD_NETWORK=${GRODT_BUILD_NETWORK:-host} # such a machine reaches its packages in its own way

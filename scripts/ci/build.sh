@@ -3,24 +3,32 @@
 #   scripts/ci/build.sh
 # Settings: GRODT_PUSH_REGISTRY where to push (host/owner; you are logged in); without it a registry on loopback that
 # ends with this script. COSIGN_PRIVATE_KEY and COSIGN_PASSWORD, the key pair that signs; without them one made for this
-# run, which proves the way and nothing else. Results: dist/, build/images.json, build/sbom/.
+# run, which proves the way and nothing else. GRODT_REQUIRE_DOCKER=1: without an engine or cosign it fails. With
+# GRODT_PUSH_REGISTRY nothing may be left out: no key, no engine or a gate that was skipped, and nothing is pushed.
+# Results: dist/, build/images.json, build/sbom/, build/security-image/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 step() { printf '==> %s (%ss)\n' "$*" "$SECONDS"; }
+left_out() {
+  echo "SKIPPED images: $1"
+  [ -z "${GRODT_PUSH_REGISTRY:-}${GRODT_REQUIRE_DOCKER:-}" ] || exit 1
+  exit 0
+}
+
+# A key made for this run vouches for nothing once the run is over: nobody could verify what it signed.
+if [ -n "${GRODT_PUSH_REGISTRY:-}" ] && [ -z "${COSIGN_PRIVATE_KEY:-}" ]; then
+  echo "refused: GRODT_PUSH_REGISTRY is set and COSIGN_PRIVATE_KEY is not; what is pushed must be signed" >&2
+  exit 1
+fi
 
 step "wheel and sdist, twice: the same bytes"
 scripts/ci/reproducible.sh
 
-if ! docker version >/dev/null 2>&1; then
-  echo "SKIPPED images: no Docker engine answers"
-  exit 0
-fi
+docker version >/dev/null 2>&1 || left_out "no Docker engine answers"
 scripts/ci/signing-tools.sh
 PATH=$PATH:$PWD/.tools/bin
-if ! command -v cosign >/dev/null; then
-  echo "SKIPPED images: no cosign to sign them with"
-  exit 0
-fi
+command -v cosign >/dev/null || left_out "no cosign to sign them with"
+[ -n "${GRODT_PUSH_REGISTRY:-}" ] || command -v docker-registry >/dev/null || left_out "no registry to push them to"
 
 work=$(mktemp -d)
 registry_pid=
@@ -30,9 +38,9 @@ step "images"
 export GRODT_TAG=${GRODT_TAG:-dev} GRODT_SBOM=1 GRODT_SIZES=1
 scripts/images.sh
 
-step "security gates of the image"
-.venv/bin/python scripts/ci/security.py run --only image image-vulnerabilities image-sbom --image "grodt:$GRODT_TAG" \
-  --output build/security-image
+step "security gates of the images"
+.venv/bin/python scripts/ci/security.py run --only image image-vulnerabilities image-sbom \
+  --image "grodt:$GRODT_TAG" "grodt-backup:$GRODT_TAG" "grodt-research:$GRODT_TAG" --output build/security-image ${GRODT_PUSH_REGISTRY:+--require-all}
 
 step "the image is tried before anybody can pull it"
 hardened=(--rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp:mode=1777
@@ -87,9 +95,12 @@ for target in runtime backup research; do
   docker push --quiet "$registry/$name:$GRODT_TAG" >/dev/null
   reference=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$registry/$name:$GRODT_TAG" |
     grep -F "$registry/$name@" | tail -1)
-  cosign sign --yes "${options[@]}" --key "$key" "$reference" 2>>"$work/cosign.log"
-  cosign attest --yes "${options[@]}" --key "$key" --type cyclonedx --predicate "build/sbom/$target.cdx.json" "$reference" \
-    2>>"$work/cosign.log"
+  if ! { cosign sign --yes "${options[@]}" --key "$key" "$reference" &&
+    cosign attest --yes "${options[@]}" --key "$key" --type cyclonedx --predicate "build/sbom/$target.cdx.json" "$reference"; } \
+    2>"$work/cosign.log"; then
+    cat "$work/cosign.log" >&2
+    exit 1
+  fi
   scripts/ci/verify-image.sh "$work/cosign.pub" "$reference"
   pushed+=("\"$target\": \"$reference\"")
 done

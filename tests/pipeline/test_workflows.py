@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.ci import pipeline
+from scripts.ci import pipeline, security
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -19,6 +19,16 @@ MAY_WRITE = {
     ("ci-cd", "security"): {"security-events"},
     ("release", "publish"): {"contents"},
 }
+
+
+# What looks at an image that is built later.
+OF_IMAGES = {"image", "image-vulnerabilities", "image-sbom"}
+
+
+def stages_of(step: dict[str, Any]) -> set[str]:
+    """The stages of `make ci` that a step runs."""
+    found = re.search(r'ci STAGES="?([\w ]+?)"?$', step.get("run", ""))
+    return set(found[1].split()) if found else set()
 
 
 def content(file: Path) -> dict[str, Any]:
@@ -72,11 +82,84 @@ def test_secrets_reach_only_the_jobs_that_push(workflow: Path) -> None:
             assert "registry" in yaml.safe_dump(job["environment"])  # where approval and the key are
 
 
+def test_a_secret_is_given_to_the_step_that_needs_it_and_for_main_alone(workflow: Path) -> None:
+    for job in content(workflow)["jobs"].values():
+        for step in job["steps"]:
+            given = [str(value) for value in (step.get("env", {}) | step.get("with", {})).values()]
+            secrets = [text for text in given if "secrets." in text]
+            if not secrets:
+                continue
+            if workflow.stem == "ci-cd":
+                is_main = "github.ref == 'refs/heads/main' && "
+                assert job["environment"].removeprefix("${{ ").startswith(is_main)
+                assert all(is_main in text or is_main in step.get("if", "") for text in secrets)
+            assert stages_of(step) == {"build"} or step["uses"].startswith("docker/login-action@")
+
+
+def test_nothing_is_pushed_before_all_else_has_passed() -> None:
+    # A stage that fails does not end `make ci`: what judges must be another step or job than what pushes.
+    judges = {"lint", "test", "coverage", "security", "docker"}
+    for file, others in (("ci-cd", {"lint", "test", "integration", "performance", "security"}), ("release", set())):
+        jobs = content(ROOT / f".github/workflows/{file}.yml")["jobs"]
+        steps = jobs["build"]["steps"]
+        (push,) = [number for number, step in enumerate(steps) if "build" in stages_of(step)]
+        assert stages_of(steps[push]) == {"build"}
+        before = set[str]().union(*map(stages_of, steps[:push]))
+        for name in others:
+            before |= set[str]().union(*map(stages_of, jobs[name]["steps"]))
+        assert set(jobs["build"].get("needs", [])) == others
+        assert judges <= before
+        assert not [step for step in steps[:push] if step.get("continue-on-error") or ("if" in step and "run" in step)]
+
+
+def test_caches_are_written_by_pushes_to_main_alone(workflow: Path) -> None:
+    # setup-python and setup-uv cache where they are told to; a cache of main is read by every branch.
+    for job in content(workflow)["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/cache@"):
+                assert "github.event_name == 'push' && github.ref == 'refs/heads/main'" in job["if"]
+            assert not [name for name in step.get("with", {}) if "cache" in name], step
+
+
+def test_every_push_is_judged() -> None:
+    # In a group GitHub keeps one run waiting and drops those between: only pull requests may share theirs.
+    found = content(ROOT / ".github/workflows/ci-cd.yml")["concurrency"]
+    assert found["group"] == "ci-cd-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"
+    assert found["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+def test_no_security_gate_is_skipped_on_the_server(workflow: Path) -> None:
+    for job in content(workflow)["jobs"].values():
+        for step in job["steps"]:
+            required = set(step.get("env", {}).get("GRODT_REQUIRE_GATES", "").split())
+            if "security" in stages_of(step):
+                assert required == set(security.GATES) - OF_IMAGES
+            elif only := re.search(r'make security ONLY="(.+)"', step.get("run", "")):
+                assert required == set(only[1].split())
+            else:
+                assert not required
+            assert "security.py" not in step.get("run", "")
+
+
+def test_tests_that_need_a_service_have_it_and_an_engine_is_there(workflow: Path) -> None:
+    for job in content(workflow)["jobs"].values():
+        for step in job["steps"]:
+            if "test" in stages_of(step):
+                assert step["run"].startswith("scripts/ci/with-services.sh make ci ")
+            if stages_of(step) & {"build", "docker"} and workflow.stem == "ci-cd":
+                assert step["env"]["GRODT_REQUIRE_DOCKER"] == "1"
+            # Neither this nor a pipe that hides a failure.
+            assert "|| true" not in step.get("run", "")
+            assert "continue-on-error" not in step
+
+
 def test_jobs_run_the_same_stages_as_a_laptop(workflow: Path) -> None:
     stages = {stage.name for stage in pipeline.STAGES}
-    run = re.findall(r"ci STAGES=\"?([\w ]+?)\"?$", workflow.read_text(), re.MULTILINE)
-    named = {name for names in run for name in names.split()}
+    steps = [step for job in content(workflow)["jobs"].values() for step in job["steps"]]
+    named = set[str]().union(*map(stages_of, steps))
     assert named <= stages
     if workflow.stem == "ci-cd":
-        # `versions` is the matrix there, and the nightly ones have a run of their own.
+        # `versions` is the matrix there, and the long ones have a run of their own.
         assert named == stages - {"versions", "planted", *pipeline.NIGHTLY}
+    if workflow.stem == "nightly":
+        assert set(re.findall(r"command: ci STAGES=(\w+)", workflow.read_text())) == {"planted", *pipeline.NIGHTLY}
