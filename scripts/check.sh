@@ -36,6 +36,8 @@ settings_of_every_environment() {
 changelog() {
   local base=${GRODT_BASE:-}
   [ -n "$base" ] || { skipped+=("changelog: no base to compare with, set GRODT_BASE=origin/main"); return 0; }
+  # The base of a new branch is forty zeros, that of a forced push may be gone: git then fails, which is no difference.
+  git merge-base "$base" HEAD >/dev/null 2>&1 || { skipped+=("changelog: there is no base $base here"); return 0; }
   git diff --quiet "$base...HEAD" -- grodtd configs || ! git diff --quiet "$base...HEAD" -- CHANGELOG.md ||
     { echo "grodtd/ or configs/ changed since $base, CHANGELOG.md did not: add a line"; return 1; }
 }
