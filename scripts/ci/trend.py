@@ -1,6 +1,6 @@
 """Add what the stages measured to a history, a line a run, and draw it as one page.
 
-    python scripts/ci/trend.py                      from build/ci, build/security and build/jobs into build/history
+    python scripts/ci/trend.py                      from folders of build/ into build/history
     python scripts/ci/trend.py --history FOLDER     where history.jsonl and index.html are kept
 
 Tests (how many, how long, failed, skipped), coverage, ratios of the performance job, findings of the security gates,
@@ -22,6 +22,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+MEASURED: Final = ("ci", "security", "security-image", "jobs")
 PANELS: Final = (
     "tests",
     "seconds of tests",
@@ -45,25 +46,33 @@ def junit(file: Path) -> dict[str, float]:
     }
 
 
+def job_of(path: Path) -> str:
+    """Return which job of the server a file came from, by its artifact's folder; empty where there was none."""
+    return next((part.removeprefix("reports-") for part in path.parts if part.startswith("reports-")), "")
+
+
 def measured(folders: Sequence[Path]) -> dict[str, Any]:
     """Return what the files of stages say, from all folders together."""
     found: dict[str, Any] = {"tests": {}, "stages": {}, "ratios": {}, "findings": {}, "coverage": None}
     for file in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        job = job_of(file)
         match file.name:
             case "performance.json":
                 found["ratios"] = json.loads(file.read_text())["ratios"]
             case "coverage.json":
                 found["coverage"] = json.loads(file.read_text())["totals"]["percent_covered"]
             case "summary.json":
-                found["stages"] |= {o["stage"]: o["seconds"] for o in json.loads(file.read_text())}
+                for outcome in json.loads(file.read_text()):
+                    stage = outcome["stage"]
+                    found["stages"][stage if job in ("", stage) else f"{stage} ({job})"] = outcome["seconds"]
             case "findings.json":
-                counts: dict[str, int] = {}
+                # Of the repository and of the image.
                 for finding in json.loads(file.read_text())["findings"]:
                     key = "waived" if finding["waived"] else finding["severity"]
-                    counts[key] = counts.get(key, 0) + 1
-                found["findings"] = counts
+                    found["findings"][key] = found["findings"].get(key, 0) + 1
             case name if name.startswith("junit") and name.endswith(".xml"):
-                found["tests"][file.stem.removeprefix("junit").strip("-") or "all"] = junit(file)
+                suite = "-".join(part for part in (job, file.stem.removeprefix("junit").strip("-")) if part)
+                found["tests"][suite or "all"] = junit(file)
     return found
 
 
@@ -97,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     build = ROOT / "build"
     parser.add_argument("--history", type=Path, default=build / "history", help="folder that is kept from run to run")
-    parser.add_argument("--measured", type=Path, nargs="+", default=[build / "ci", build / "security", build / "jobs"])
+    parser.add_argument("--measured", type=Path, nargs="+", default=[build / name for name in MEASURED])
     given = parser.parse_args(arguments)
     said = subprocess.run(["git", "log", "-1", "--format=%H %cI"], cwd=ROOT, capture_output=True, text=True, check=True)
     commit, at = said.stdout.split()

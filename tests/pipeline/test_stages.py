@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_a_base_that_is_not_there_is_skipped_and_said(capsys: pytest.CaptureFixt
     assert "SKIPPED performance: there is no commit no-such-commit here" in capsys.readouterr().out
 
 
+def test_without_its_base_the_performance_stage_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # What GitHub gives for the first push of a branch. `make` would turn 77 into 2, a failure.
+    monkeypatch.setenv("GRODT_BASE", "0" * 40)
+    code, found, text = outcome(tmp_path, "performance")
+    assert (code, found) == (0, {"performance": "skipped"})
+    assert "there is no commit 000" in text
+
+
+def test_the_test_stage_forgets_what_was_measured_before() -> None:
+    # Parallel data files of an earlier run, of other code, would be combined with this one's.
+    (stage,) = [stage for stage in pipeline.STAGES if stage.name == "test"]
+    assert stage.command.startswith("rm -f .coverage .coverage.*;")
+
+
 def test_the_history_keeps_one_line_a_commit_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured, history = tmp_path / "measured", tmp_path / "history"
     (measured / "job").mkdir(parents=True)
@@ -120,10 +135,37 @@ def test_the_history_keeps_one_line_a_commit_and_draws_it(tmp_path: Path, capsys
     assert line["stages"] == {"lint": 12.5}
     assert line["findings"] == {"high": 1, "waived": 1}
     page = (history / "index.html").read_text()
-    assert "a job" in page
     assert "<script src=" not in page
+    assert "a job" in page
     assert trend.main(["--history", str(history), "--measured", str(tmp_path / "nothing")]) == 1
     assert "`make ci` first" in capsys.readouterr().err
+
+
+def test_the_history_keeps_the_jobs_of_the_server_apart(tmp_path: Path) -> None:
+    for job, tests, stage in (("integration", 900, "test"), ("test-3.11", 500, "unit"), ("test-3.13", 499, "unit")):
+        folder = tmp_path / f"reports-{job}"
+        folder.mkdir()
+        suite = f'<testsuite errors="0" failures="0" skipped="0" tests="{tests}" time="1"/>'
+        (folder / "junit.xml").write_text(f"<testsuites>{suite}</testsuites>")
+        (folder / "summary.json").write_text(json.dumps([{"stage": stage, "seconds": tests / 10}]))
+    for folder, severity in (("reports-security/security", "low"), ("reports-build/security-image", "high")):
+        (tmp_path / folder).mkdir(parents=True)
+        finding = {"severity": severity, "waived": False}
+        (tmp_path / folder / "findings.json").write_text(json.dumps({"findings": [finding]}))
+    (tmp_path / "reports-security/summary.json").write_text(json.dumps([{"stage": "security", "seconds": 3}]))
+    found = trend.measured([tmp_path])
+    assert {name: suite["tests"] for name, suite in found["tests"].items()} == {
+        "integration": 900,
+        "test-3.11": 500,
+        "test-3.13": 499,
+    }
+    assert found["stages"] == {
+        "test (integration)": 90,
+        "unit (test-3.11)": 50,
+        "unit (test-3.13)": 49.9,
+        "security": 3,
+    }
+    assert found["findings"] == {"low": 1, "high": 1}
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -155,3 +197,40 @@ def test_a_release_is_a_tag_on_main_with_its_changes_written_down(tmp_path: Path
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "aside")
     git(tmp_path, "tag", "v1.2.5")
     assert "is not on main" in said("v1.2.5")
+
+
+def test_a_change_users_notice_needs_its_line_and_a_base_that_is_gone_is_said(tmp_path: Path) -> None:
+    script = tmp_path / "scripts" / "check.sh"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / "scripts/check.sh").read_bytes())
+
+    def said(base: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", script, "changelog"],
+            env=os.environ | {"GRODT_BASE": base},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def commit(*files: str) -> None:
+        for name in files:
+            with (tmp_path / name).open("a") as file:
+                file.write("more\n")
+        git(tmp_path, "add", "--all")
+        git(tmp_path, "commit", "--quiet", "--message", "change")
+
+    (tmp_path / "grodtd").mkdir()
+    git(tmp_path, "init", "--quiet", "--initial-branch", "main")
+    commit("CHANGELOG.md", "grodtd/a.py")
+    commit("grodtd/a.py")
+    code, text = said("HEAD^")
+    assert code == 1
+    assert "FAILED: changelog" in text
+    # The first push of a branch, or one that was forced: nothing was compared, which is no pass.
+    code, text = said("0" * 40)
+    assert (code, "SKIPPED changelog: there is no base 000" in text) == (0, True)
+    commit("grodtd/a.py", "CHANGELOG.md")
+    assert said("HEAD^")[0] == 0
+    assert said("HEAD~2")[0] == 0
