@@ -413,8 +413,9 @@ def _home(asked: Asked) -> Iterator[Finding]:
     settings = asked.settings()
     home = settings.home.absolute()
     if problem := _not_writable(home):
+        make = "chown -R" if home.exists() else "install -d -o"
         yield Finding(
-            "fail", f"nothing can be written to {home}: {problem}", f"sudo chown -R {os.geteuid()} {home}; or --home"
+            "fail", f"nothing can be written to {home}: {problem}", f"sudo {make} {os.geteuid()} {home}; or --home"
         )
         return
     if not home.is_dir():
