@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +69,44 @@ def test_locks_pin_every_package_by_hash() -> None:
     for name in ("requirements.lock", "requirements-ray.lock", "requirements-research.lock"):
         differing = {k for k, v in pins[name].items() if pins["requirements-dev.lock"].get(k, v) != v}
         assert not differing
+
+
+def unmet(wanted: list[str], lock: str) -> list[str]:
+    """Requirements that no pin of a lock satisfies."""
+    pins: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^ ;]+)", lock, re.MULTILINE):
+        pins.setdefault(canonicalize_name(name), []).append(version)
+    found = [(text, Requirement(text)) for text in wanted]
+    return [
+        text
+        for text, one in found
+        if not any(one.specifier.contains(v, prereleases=True) for v in pins.get(canonicalize_name(one.name), []))
+    ]
+
+
+def test_a_lock_that_is_not_of_what_is_declared_is_noticed() -> None:
+    lock = "numpy==2.4.1 \\\n    --hash=sha256:00\nPyYAML==6.0.3 ; python_version > '3' \\\n"
+    assert unmet(["numpy>=2.4,<2.5", "pyyaml"], lock) == []
+    assert unmet(["numpy>=2.5", "pyyaml", "scipy"], lock) == ["numpy>=2.5", "scipy"]
+
+
+def test_locks_hold_what_is_declared() -> None:
+    # A bound that was changed (Dependabot changes them, and cannot make our locks) needs `make lock`.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    always, extras = project["project"]["dependencies"], project["project"]["optional-dependencies"]
+    always += project["build-system"]["requires"]
+    declared = {
+        "requirements.lock": always,
+        "requirements-research.lock": always + extras["research"],
+        "requirements-ray.lock": always + extras["ray"],
+        "requirements-dev.lock": always + extras["dev"] + extras["research"] + extras["ray"],
+    }
+    for folder, name in (("benchmarks", "requirements"), ("scripts", "ci-tools")):
+        lines = (ROOT / folder / f"{name}.txt").read_text().splitlines()
+        declared[f"{folder}/{name}.lock"] = [line for line in lines if line and not line.startswith("#")]
+    for file, wanted in declared.items():
+        assert wanted
+        assert unmet(wanted, (ROOT / file).read_text()) == [], f"{file} is not of what is declared: make lock"
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
