@@ -109,6 +109,19 @@ def test_locks_hold_what_is_declared() -> None:
         assert unmet(wanted, (ROOT / file).read_text()) == [], f"{file} is not of what is declared: make lock"
 
 
+def test_every_test_that_documentation_names_exists() -> None:
+    named = [
+        (page.name, *found)
+        for page in committed_files()
+        if page.suffix == ".md"
+        for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text())
+    ]
+    assert len(named) > 40
+    for page, file, name in named:
+        assert (ROOT / file).is_file(), f"{page}: {file}"
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{page}: {name}"
+
+
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
     checked = 0
     for page in [f for f in committed_files() if f.suffix == ".md"]:
