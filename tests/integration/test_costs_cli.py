@@ -17,7 +17,7 @@ import pytest
 from grodtd.domain.errors import ConfigError, DataError
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.workflows.calibrate import as_document, calibrate_costs, suggestion, write_page
-from tests.integration.test_cli import grodt
+from tests.integration.command_line import grodt
 from tests.integration.test_report_browser import rendered
 
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="the command line is the same with and without compiled code")

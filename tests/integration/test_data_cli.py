@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grodtd.domain.kernel import JIT_DISABLED
-from tests.integration.test_cli import grodt
+from tests.integration.command_line import grodt
 
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="the command line is the same with and without compiled code")
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from grodtd.domain.kernel import JIT_DISABLED
-from tests.integration.test_cli import grodt
+from tests.integration.command_line import grodt
 
 pytestmark = pytest.mark.skipif(
     JIT_DISABLED, reason="interpreted engines are too slow for whole runs; the kernels are compared elsewhere"
