@@ -20,8 +20,10 @@ import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import config as numba_config
+from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 
-from grodtd.code_version import package_hash
+from grodtd.code_version import PACKAGE, package_hash
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +68,21 @@ numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # like
 OWN_MODULE = "grodt_own_"
 
 
+class _Cache(FunctionCache):
+    """numba's cache of a kernel of this package, without what numba prepares for compiling.
+
+    Before numba looks for machine code on disk it loads everything it would need to compile: all of its library, and
+    scipy's linear algebra with it, half a second in a new process. What is found needs none of that, only numba's own
+    memory management; where nothing is found the compiler loads the rest itself. Kernels of this package use plain
+    arithmetic. Those of a user may use anything numba knows, so they keep numba's own order.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:  # Any: numba's own signature, without types
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
 def kernel(function: F) -> F:
     """Compile `function` with numba; plain Python when NUMBA_DISABLE_JIT is set.
 
@@ -74,8 +91,12 @@ def kernel(function: F) -> F:
     """
     own = function.__module__ if function.__module__.startswith(OWN_MODULE) else ""
     numba_config.CACHE_DIR = str(MACHINE_CODE / own)  # type: ignore[attr-defined]  # numba fills it at run time
+    is_own = function.__module__.partition(".")[0] == PACKAGE.name and not JIT_DISABLED
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+        compiled = numba.njit(cache=not is_own, nogil=True, error_model="numpy")(function)
+        if is_own:
+            compiled._cache = _Cache(function)  # type: ignore[attr-defined]  # as numba's enable_caching does
+        return cast(F, compiled)
     finally:
         numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
 
