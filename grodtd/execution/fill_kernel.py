@@ -531,9 +531,8 @@ def _is_in_session(symbol: Record) -> bool:
 
 
 @kernel
-def _is_entry_allowed(books: Books, k: int, step: int, decision: int) -> bool:
+def _is_entry_allowed(account: Record, symbol: Record, step: int, decision: int) -> bool:
     """Whether limits, session and re-entry allow an entry (F0); the gate is asked apart."""
-    account, symbol = books.account[0], books.symbols[k]
     if account["halted"] or step <= account["cooldown_until"] or not _is_in_session(symbol):
         return False
     if symbol["wanted"] != symbol["blocked_side"]:
@@ -778,7 +777,7 @@ def _entry_at_the_open(
     wanted = symbol["wanted"]
     is_waiting = waiting_side == wanted
     decision = symbol["waiting_since"] if is_waiting else symbol["bar"] - 1 - symbol["latency_bars"]
-    if not _is_entry_allowed(books, k, step, decision):
+    if not _is_entry_allowed(books.account[0], symbol, step, decision):
         return
     if _gate(market, decision) != 1:
         books.counters[_GATED] += 1
@@ -813,7 +812,7 @@ def _wait_for_volume(market: Market, books: Books, k: int, step: int) -> None:
         return
     is_waiting = waiting_side == wanted
     decision = symbol["waiting_since"] if is_waiting else symbol["bar"] - 1 - symbol["latency_bars"]
-    if market.bracket[LIMIT, decision] > 0.0 or not _is_entry_allowed(books, k, step, decision):
+    if market.bracket[LIMIT, decision] > 0.0 or not _is_entry_allowed(books.account[0], symbol, step, decision):
         return
     if _gate(market, decision) == 1:
         symbol["waiting_side"] = wanted
@@ -968,27 +967,76 @@ def _read_bar(market: Market, books: Books, k: int, t: int) -> None:
 
 
 @kernel
-def _is_plain(market: Market, symbol: Record) -> bool:
-    """Whether a bar without an event can be told from its prices alone: no levels that move, no daily limits."""
+def _is_plain(symbol: Record) -> bool:
+    """Whether a bar without an event can be told from its prices, decision and gate: no hours, no daily limit."""
     has_session = symbol["session_start"] != 0 or symbol["session_end"] != _DAY_US // _MINUTE_US
-    has_limits = symbol["daily_loss"] > 0.0 or symbol["maintenance"] > 0.0 or symbol["borrow_rate"] > 0.0
-    return not (has_session or has_limits or market.funding.size or market.gate.size)
+    return not (has_session or symbol["daily_loss"] > 0.0)
 
 
 @kernel
-def _is_quiet(market: Market, symbol: Record, t: int, wanted: int) -> bool:
-    """Whether nothing can happen in this bar; only for symbols and markets that are plain."""
-    side = symbol["side"]
-    if wanted != side or market.volume[t] <= 0.0:
+def _is_held_still(market: Market, symbol: Record) -> bool:
+    """Whether holding costs nothing, and only levels, age, decision and gate can end the position."""
+    has_borrow = symbol["borrow_rate"] > 0.0 and symbol["side"] < 0
+    if market.funding.size or symbol["maintenance"] > 0.0 or has_borrow:
         return False
-    if side == 0:
-        return bool(symbol["blocked_side"] == 0)
-    if symbol["closing"] != 0 or symbol["todo"] > 0.0 or t - symbol["entry_bar"] >= symbol["max_bars"]:
+    if symbol["closing"] != 0 or symbol["todo"] > 0.0:
         return False
-    if not (math.isnan(symbol["trail"]) and math.isnan(symbol["break_even"])):
-        return False
-    worst, best = (market.low[t], market.high[t]) if side > 0 else (market.high[t], market.low[t])
-    return not (side * (worst - symbol["stop"]) <= 0.0 or _is_through(symbol, side, best, symbol["target"]))
+    return math.isnan(symbol["trail"]) and math.isnan(symbol["break_even"])
+
+
+@kernel
+def _pass_quiet(market: Market, books: Books, curves: Curves, rows: IntArray, first: int, end: int) -> int:
+    """Pass bars in which nothing can happen to one plain symbol; return the first step in which something may.
+
+    Most bars of most runs are such, and the long way costs twenty times as much. So what cannot change in them is read
+    once, and nothing is called that takes the books.
+    """
+    account, symbol = books.account[0], books.symbols[0]
+    side, qty, cash = symbol["side"], symbol["qty"], account["cash"]
+    latency, first_bar, last_bar = symbol["latency_bars"], symbol["first_bar"], symbol["last_bar"]
+    blocked_side, blocked_since = symbol["blocked_side"], symbol["blocked_since"]
+    tick, stop, target = symbol["tick_num"] / symbol["tick_den"], symbol["stop"], symbol["target"]
+    entry_bar, max_bars = symbol["entry_bar"], symbol["max_bars"]
+    has_gate = market.gate.size > 0
+    if side != 0 and not _is_held_still(market, symbol):
+        return first
+    step = first
+    while step < end:
+        t = rows[step, 0]
+        open_, high, low, close = market.open[t], market.high[t], market.low[t], market.close[t]
+        marked = cash + side * qty * close
+        is_sound = low <= open_ <= high and low <= close <= high
+        if not is_sound or t == last_bar or market.volume[t] <= 0.0 or marked <= 0.0:
+            break
+        decision = t - 1 - latency
+        wanted = market.side[decision] if decision >= first_bar else 0
+        if side != 0:
+            if wanted != side or (has_gate and market.gate[decision] < 0) or t - entry_bar >= max_bars:
+                break
+            worst, best = (low, high) if side > 0 else (high, low)
+            if side * (worst - stop) <= 0.0 or is_through(tick, side, best, target):
+                break
+            curves.held[t] = True
+            curves.qty[t] = side * qty
+        else:
+            if blocked_side != 0 and blocked_since <= decision and wanted != blocked_side:
+                symbol["edge_seen"] = True
+            if wanted != 0:
+                if symbol["waiting_side"] != 0:  # an older decision may count
+                    break
+                symbol["wanted"] = wanted
+                if _is_entry_allowed(account, symbol, step, decision):
+                    if not has_gate or market.gate[decision] == 1:
+                        break
+                    books.counters[_GATED] += 1
+        symbol["waiting_side"] = 0
+        curves.equity[step] = marked
+        step += 1
+    if step > first:
+        symbol["bar"] = rows[step - 1, 0]
+        symbol["mark"] = market.close[rows[step - 1, 0]]
+        account["last_equity"] = curves.equity[step - 1]
+    return step
 
 
 @kernel
@@ -1049,8 +1097,14 @@ def fill_steps(
     """Process steps [first, end); return the bar of a violated F10, or -1."""
     symbols = books.symbols
     n_symbols = symbols.size
-    is_plain = n_symbols == 1 and _is_plain(market, symbols[0])
-    for step in range(first, end):
+    is_plain = n_symbols == 1 and _is_plain(symbols[0])
+    step = first - 1
+    while True:
+        step += 1
+        if step < end and is_plain and books.account[0]["ruined_at"] < 0:
+            step = _pass_quiet(market, books, curves, rows, step, end)
+        if step >= end:
+            return -1
         if books.account[0]["ruined_at"] >= 0:
             curves.equity[step] = 0.0
             continue
@@ -1063,26 +1117,6 @@ def fill_steps(
                 market.low[t] <= market.open[t] <= market.high[t] and market.low[t] <= market.close[t] <= market.high[t]
             ):
                 return int(t)
-
-        # Most bars of most runs: nothing happens. Worth a shortcut, because what follows costs twenty times as much.
-        if is_plain and rows[step, 0] != symbols[0]["last_bar"]:
-            t = rows[step, 0]
-            symbol = symbols[0]
-            decision = t - 1 - symbol["latency_bars"]
-            wanted = market.side[decision] if decision >= symbol["first_bar"] else 0
-            if _is_quiet(market, symbol, t, wanted):
-                side = symbol["side"]
-                marked = books.account[0]["cash"] + side * symbol["qty"] * market.close[t]
-                if marked > 0.0:
-                    symbol["waiting_side"] = 0
-                    symbol["bar"] = t
-                    symbol["mark"] = market.close[t]
-                    if side != 0:
-                        curves.held[t] = True
-                        curves.qty[t] = side * symbol["qty"]
-                    curves.equity[step] = marked
-                    books.account[0]["last_equity"] = marked
-                    continue
 
         for k in range(n_symbols):
             if rows[step, k] >= 0:
@@ -1122,4 +1156,3 @@ def fill_steps(
             if rows[step, k] >= 0:
                 _end_of_bar(market, books, curves, k, step, close_at_end)
         _mark(books, curves, step)
-    return -1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -77,6 +77,36 @@ def test_portfolios_equal_the_simulator() -> None:
         assert ours.stopped == theirs.stopped, label
         without_cash += ours.counters["rejected_no_cash"]
     assert without_cash or JIT_DISABLED
+
+
+def test_bars_passed_quickly_change_nothing() -> None:
+    # One symbol on its own may pass bars without an event at once; beside a second one it goes bar by bar. The second
+    # one here never wants anything, so both must end in the same bits.
+    passed = blocked = gated = 0
+    for seed in range(N_PATHS):
+        path = random_path(seed)
+        bars, gate = path.bars, path.gate
+        if gate is None and seed % 2:
+            gate = np.random.default_rng(seed).choice(np.array([1, 1, 0, -1], dtype=np.int8), len(bars))
+        alone = Leg(bars, path.side, path.bracket, path.account, gate, path.funding, path.fine)
+        other = replace(path.account, instrument=replace(path.account.instrument, symbol="IDLE"))
+        idle = Leg(bars, np.zeros_like(path.side), path.bracket, other, None, None, path.fine)
+        one, two = fill_portfolio([alone]), fill_portfolio([alone, idle])
+        label = f"seed {seed}"
+        np.testing.assert_array_equal(one.equity, two.equity, err_msg=label)
+        assert one.counters == two.counters, label
+        assert one.stopped == two.stopped, label
+        for column in ("equity", "qty", "held"):
+            a, b = getattr(one.legs[0], column), getattr(two.legs[0], column)
+            np.testing.assert_array_equal(a, b, err_msg=f"{label}: {column}")
+        for name, array in one.legs[0].trades.columns():
+            np.testing.assert_array_equal(array, getattr(two.legs[0].trades, name), err_msg=f"{label}: {name}")
+        passed += path.account.limits.daily_loss == 0 and path.account.rules.session_minutes == (0, 1_440)
+        blocked += path.account.rules.reentry == "edge" and bool(len(one.legs[0].trades))
+        gated += one.counters["gated"]
+    # Enough of them may pass bars at once, with re-entry blocked or the gate closed.
+    assert passed > N_PATHS / 10
+    assert min(blocked, gated) > 0
 
 
 @pytest.mark.parametrize("n_bars", [0, 1, 2, 3])
