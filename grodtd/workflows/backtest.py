@@ -15,8 +15,6 @@ from typing import Any, Final, TypeVar, get_args
 
 import numpy as np
 
-from grodtd.adapters.storage import RunStore
-from grodtd.adapters.storage.trial_store import TrialStore
 from grodtd.backtest.engine import Market, decide, fill, run_backtest
 from grodtd.code_version import module_hash, package_hash
 from grodtd.config import Config, RegimeSettings
@@ -429,6 +427,10 @@ def save(database_url: str, completed: Completed) -> str:
     StorageError
         If the database cannot be reached or written; nothing is stored then.
     """
+    # Imported here: a run that is not stored does without the third of a second that SQLAlchemy takes.
+    from grodtd.adapters.storage import RunStore
+    from grodtd.adapters.storage.trial_store import TrialStore
+
     manifest, now = completed.manifest, datetime.now(UTC)
     run_id = RunStore(database_url).save(
         manifest, completed.metrics, completed.result, created_at=now, scenarios=completed.scenarios
@@ -473,6 +475,8 @@ def verify(home: Path, run_id: str, database_url: str) -> Verification:
     StorageError
         If there is no such run.
     """
+    from grodtd.adapters.storage import RunStore
+
     store = RunStore(database_url)
     run_id = store.resolve(run_id)
     manifest = store.get(run_id).manifest

@@ -95,6 +95,25 @@ def test_scenarios_are_stored_and_bracket_what_bars_leave_open(home: Path) -> No
     assert values == {name: doubled["metrics"][name] for name in values}
 
 
+WHAT_IS_LOADED = """
+import sys
+sys.argv = ["grodt", *sys.argv[1:]]
+from grodtd.__main__ import main
+try:
+    main()
+finally:
+    print("loaded:", *sorted({"scipy.linalg", "sqlalchemy", "plotly", "numba.np.linalg"} & set(sys.modules)))
+"""
+
+
+def test_a_run_loads_only_what_it_uses(home: Path) -> None:
+    given = ["backtest", "s1_trend", *SYNTHETIC, "--home", str(home), "--no-store"]
+    run = [sys.executable, "-c", WHAT_IS_LOADED, *given]
+    for _ in range(2):  # the first may have to compile
+        done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+
+
 def test_a_parameter_changes_the_result_and_the_manifest(home: Path) -> None:
     base, changed = run_json(home, "--no-store"), run_json(home, "--no-store", "--param", "ema_bars=21")
     assert base["run_id"] is None
