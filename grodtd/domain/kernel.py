@@ -12,6 +12,7 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -63,6 +64,8 @@ def _cache_key() -> str:
 # numba reads this when a function is decorated, so it is set before any kernel is.
 MACHINE_CODE: Path = _cache_root() / _cache_key()
 numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
+# One function at a time: two threads would file their kernels in each other's folder.
+_DECORATING = threading.Lock()
 
 # Modules made from a user's file begin so; the rest of the name is a hash of the file and of those beside it.
 OWN_MODULE = "grodt_own_"
@@ -90,15 +93,16 @@ def kernel(function: F) -> F:
     square root. Division by zero gives inf or nan as in numpy; kernels guard their divisions.
     """
     own = function.__module__ if function.__module__.startswith(OWN_MODULE) else ""
-    numba_config.CACHE_DIR = str(MACHINE_CODE / own)  # type: ignore[attr-defined]  # numba fills it at run time
-    is_own = function.__module__.partition(".")[0] == PACKAGE.name and not JIT_DISABLED
-    try:
-        compiled = numba.njit(cache=not is_own, nogil=True, error_model="numpy")(function)
-        if is_own:
-            compiled._cache = _Cache(function)  # type: ignore[attr-defined]  # as numba's enable_caching does
-        return cast(F, compiled)
-    finally:
-        numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
+    is_ours = function.__module__.partition(".")[0] == PACKAGE.name and not JIT_DISABLED
+    with _DECORATING:
+        numba_config.CACHE_DIR = str(MACHINE_CODE / own)  # type: ignore[attr-defined]  # numba fills it at run time
+        try:
+            compiled = numba.njit(cache=not is_ours, nogil=True, error_model="numpy")(function)
+            if is_ours:
+                compiled._cache = _Cache(function)  # type: ignore[attr-defined]  # as numba's enable_caching does
+            return cast(F, compiled)
+        finally:
+            numba_config.CACHE_DIR = str(MACHINE_CODE)  # type: ignore[attr-defined]  # likewise
 
 
 def kernel_from_source(source: str, *, name: str, like: Callable[..., Any], scope: Mapping[str, object]) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from numba.core.caching import FunctionCache
 
-from grodtd.domain.kernel import JIT_DISABLED, kernel
+from grodtd.domain.kernel import JIT_DISABLED, MACHINE_CODE, OWN_MODULE, kernel
 from grodtd.execution.fill_kernel import whole_steps
 
 pytestmark = pytest.mark.skipif(JIT_DISABLED, reason="nothing is compiled")
@@ -76,3 +77,19 @@ def test_kernels_of_others_keep_numbas_own_cache() -> None:
 
     assert type(theirs._cache) is FunctionCache  # type: ignore[attr-defined]  # a function only by its type
     assert type(whole_steps._cache) is not FunctionCache  # type: ignore[attr-defined]  # likewise
+
+
+def test_kernels_made_on_several_threads_are_filed_in_their_own_folders() -> None:
+    def made(own: str) -> str:
+        def value() -> float:
+            return 1.0
+
+        value.__module__ = own
+        return str(kernel(value)._cache.cache_path)  # type: ignore[attr-defined]  # likewise
+
+    names = [f"{OWN_MODULE}{i % 2}" for i in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(made, names))
+    assert len(found) == 200
+    for name, folder in zip(names, found, strict=True):
+        assert folder.startswith(str(MACHINE_CODE / name))
