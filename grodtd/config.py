@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -239,9 +240,8 @@ def _as_mapping(content: object, where: str) -> dict[str, Any]:
 def _record(kind: type[T], entry: object, where: str, **given: object) -> T:
     """Check a mapping against a dataclass of the domain, types and unknown keys, and return the plain record."""
     values = {**_as_mapping(entry, where), **given}
-    strict = checked(kind, config=ConfigDict(extra="forbid"), frozen=True)
     try:
-        found = TypeAdapter(strict).validate_python(values)
+        found = _adapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(part) for part in first["loc"])
@@ -249,3 +249,9 @@ def _record(kind: type[T], entry: object, where: str, **given: object) -> T:
     except ConfigError as error:  # the record's own rules
         raise ConfigError(f"{where}: {error}") from error
     return kind(**{f.name: getattr(found, f.name) for f in fields(kind)})
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:  # Any: pydantic's own wrapper of the dataclass
+    """The check of a dataclass; made once, for it takes longer than all it checks."""
+    return TypeAdapter(checked(kind, config=ConfigDict(extra="forbid"), frozen=True))
