@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grodtd.domain.bars import Bars, FloatArray, SideArray
@@ -11,7 +11,8 @@ from grodtd.domain.errors import DataError
 from grodtd.domain.market import Account
 from grodtd.domain.run import RunResult
 from grodtd.domain.strategy import Strategy
-from grodtd.execution.fills import Leg, PortfolioResult, fill_orders, fill_portfolio
+from grodtd.execution.costs import conditions_of
+from grodtd.execution.fills import Leg, PortfolioResult, fill_leg, fill_portfolio
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,7 @@ def run_backtest(market: Market, strategy: Strategy, params: tuple[Any, ...], ac
 
 def fill(decided: Leg, account: Account) -> RunResult:
     """Fill decisions already taken, on another account if need be."""
-    gate, funding, fine = decided.gate, decided.funding, decided.fine
-    return fill_orders(decided.bars, decided.side, decided.bracket, account, gate=gate, funding=funding, fine=fine)
+    return fill_leg(replace(decided, account=account))
 
 
 def run_portfolio(
@@ -81,4 +81,13 @@ def decide(market: Market, strategy: Strategy, params: tuple[Any, ...], account:
             f" found {len(bars)}; ask for a longer range"
         )
     decisions = strategy.decisions(bars, params)
-    return Leg(bars, decisions.side, decisions.bracket, account, market.gate, market.funding, market.fine)
+    return Leg(
+        bars,
+        decisions.side,
+        decisions.bracket,
+        account,
+        market.gate,
+        market.funding,
+        market.fine,
+        conditions_of(bars, account.costs),
+    )

@@ -247,7 +247,10 @@ class Ledger:
     @property
     def net(self) -> FloatArray:
         """Change of the account's value by this symbol in each bar."""
-        return self.gross - self.spread - self.slippage - self.impact - self.fees - self.funding - self.borrow
+        net = self.gross - self.spread
+        for cost in (self.slippage, self.impact, self.fees, self.funding, self.borrow):
+            net -= cost
+        return net
 
     def totals(self) -> dict[str, float]:
         """Return the sum of each column."""

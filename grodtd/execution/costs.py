@@ -5,6 +5,7 @@ Everything is known before the bar it is used in: volatility and volume come fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -21,13 +22,40 @@ SIGMA_WINDOW_BARS: Final = 60
 ESTIMATE_BARS_MIN: Final = 30
 
 
-def cost_rows(bars: Bars, costs: Costs) -> FloatArray:
+@dataclass(frozen=True, slots=True, eq=False)
+class Conditions:
+    """What costs that scale with the market scale with, as known before each bar, shape (n_bars,) each.
+
+    Attributes
+    ----------
+    sigma_1m : float64 array
+        As `sigma_1m`.
+    sigma_day, volume_day : float64 arrays
+        As `day_sigma_and_volume`.
+    """
+
+    sigma_1m: FloatArray
+    sigma_day: FloatArray
+    volume_day: FloatArray
+
+
+def conditions_of(bars: Bars, costs: Costs) -> Conditions | None:
+    """Return the conditions of these bars, for fills at several rates; None if the costs scale with nothing."""
+    if not (costs.c_vol or costs.impact_y):
+        return None
+    squares = _squared_returns(bars)
+    return Conditions(_sigma_1m(bars, squares), *_day_sigma_and_volume(bars, squares))
+
+
+def cost_rows(bars: Bars, costs: Costs, conditions: Conditions | None = None) -> FloatArray:
     """Return the costs of each bar.
 
     Parameters
     ----------
     bars : Bars
     costs : Costs
+    conditions : Conditions, optional
+        Those of the same bars, if they are at hand.
 
     Returns
     -------
@@ -45,11 +73,12 @@ def cost_rows(bars: Bars, costs: Costs) -> FloatArray:
         for row, value in ((TAKER, then.taker_bps), (MAKER, then.maker_bps), (HALF_SPREAD, then.half_spread_bps)):
             if value is not None:
                 rows[row, is_before] = value * BPS
-    if costs.c_vol:
-        rows[SLIPPAGE] += costs.c_vol * sigma_1m(bars)
-    if costs.impact_y:
-        sigma, volume = day_sigma_and_volume(bars)
-        rows[IMPACT] = costs.impact_y * sigma / np.sqrt(volume)
+    found = conditions or conditions_of(bars, costs)
+    if found is not None:
+        if costs.c_vol:
+            rows[SLIPPAGE] += costs.c_vol * found.sigma_1m
+        if costs.impact_y:
+            rows[IMPACT] = costs.impact_y * found.sigma_day / np.sqrt(found.volume_day)
     return rows
 
 
@@ -63,8 +92,7 @@ def sigma_1m(bars: Bars) -> FloatArray:
 
     Root mean square log return of the last 60 bars, scaled to a minute by the square root of time.
     """
-    squares = _squared_returns(bars)
-    return np.asarray(np.sqrt(_known_before(squares, SIGMA_WINDOW_BARS) * 60.0 / bars.interval_s))
+    return _sigma_1m(bars, _squared_returns(bars))
 
 
 def day_sigma_and_volume(bars: Bars) -> tuple[FloatArray, FloatArray]:
@@ -72,9 +100,17 @@ def day_sigma_and_volume(bars: Bars) -> tuple[FloatArray, FloatArray]:
 
     Means over the bars of the last day (30 bars where a day has fewer), scaled to a day.
     """
+    return _day_sigma_and_volume(bars, _squared_returns(bars))
+
+
+def _sigma_1m(bars: Bars, squares: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt(_known_before(squares, SIGMA_WINDOW_BARS) * 60.0 / bars.interval_s))
+
+
+def _day_sigma_and_volume(bars: Bars, squares: FloatArray) -> tuple[FloatArray, FloatArray]:
     window = max(DAY_S // bars.interval_s, ESTIMATE_BARS_MIN)
     bars_a_day = DAY_S / bars.interval_s
-    sigma = np.sqrt(_known_before(_squared_returns(bars), window) * bars_a_day)
+    sigma = np.sqrt(_known_before(squares, window) * bars_a_day)
     volume = _known_before(bars.volume, window) * bars_a_day
     # Nothing traded for a whole day: no volume to take from, and nothing fills in such bars anyway.
     return np.asarray(sigma), np.asarray(np.where(volume > 0, volume, np.inf))
@@ -92,9 +128,15 @@ def _squared_returns(bars: Bars) -> FloatArray:
 
 
 def _known_before(values: FloatArray, window: int) -> FloatArray:
-    """Mean of the last `window` values before each one; the first 30 take the mean of those 30 (nothing trades yet)."""
+    """Mean of the last `window` (30 or more) values before each one.
+
+    The first 30 take the mean of those 30 (nothing trades yet).
+    """
     n = values.size
+    least = min(ESTIMATE_BARS_MIN, n)
     total = np.concatenate(([0.0], np.cumsum(values)))
-    end = np.maximum(np.arange(n), min(ESTIMATE_BARS_MIN, n))
-    start = np.maximum(end - window, 0)
-    return np.asarray(np.maximum(total[end] - total[start], 0.0) / np.maximum(end - start, 1))
+    found = total[:n].copy()
+    found[:least] = total[least]
+    found[window:] -= total[: max(n - window, 0)]
+    count = np.clip(np.arange(n), max(least, 1), window)
+    return np.asarray(np.maximum(found, 0.0) / count)

@@ -18,7 +18,7 @@ from grodtd.domain.errors import ConfigError, DataError, ExecutionError, Strateg
 from grodtd.domain.market import BPS, Account, Direction, Step
 from grodtd.domain.run import COUNTERS, Fills, RunResult, Trades
 from grodtd.domain.strategy import BRACKET_ROWS
-from grodtd.execution.costs import cost_rows, varies_by_bar
+from grodtd.execution.costs import Conditions, cost_rows, varies_by_bar
 from grodtd.execution.fill_kernel import (
     ACCOUNT_DTYPE,
     FILL_DTYPE,
@@ -56,6 +56,8 @@ class Leg:
         Funding rate settled at the end of each bar (`funding_by_bar`).
     fine : Bars, optional
         Finer bars of the same symbol, for ``same_bar: drilldown``; where there are none, the stop comes first.
+    conditions : Conditions, optional
+        What costs scale with on these bars, if it is at hand; else it is computed where the costs need it.
     """
 
     bars: Bars
@@ -65,6 +67,7 @@ class Leg:
     gate: SideArray | None = None
     funding: FloatArray | None = None
     fine: Bars | None = None
+    conditions: Conditions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,12 @@ def fill_orders(
     ExecutionError
         If a reference price lies outside its bar (F10) or the ledger does not add up: a bug, never a market event.
     """
-    found = fill_portfolio([Leg(bars, side, bracket, account, gate, funding, fine)])
+    return fill_leg(Leg(bars, side, bracket, account, gate, funding, fine))
+
+
+def fill_leg(leg: Leg) -> RunResult:
+    """Trade one symbol on an account of its own; see `fill_orders`."""
+    found = fill_portfolio([leg])
     return replace(found.legs[0], equity=found.equity)
 
 
@@ -252,7 +260,7 @@ def _market(legs: Sequence[Leg]) -> Market:
         side=_joined([tradable_side(leg.side, leg.account.rules.direction) for leg in legs]),
         gate=_joined(gates) if any(leg.gate is not None for leg in legs) else np.empty(0, np.int8),
         bracket=_joined([np.asarray(leg.bracket, np.float64) for leg in legs], axis=1),
-        costs=_joined([cost_rows(leg.bars, leg.account.costs) for leg in legs], axis=1),
+        costs=_joined([cost_rows(leg.bars, leg.account.costs, leg.conditions) for leg in legs], axis=1),
         funding=_joined(rates) if any(leg.funding is not None for leg in legs) else np.empty(0),
     )
 

@@ -38,7 +38,7 @@ def ledger_of(bars: Bars, fills: Fills, qty: FloatArray, funding: FloatArray, bo
     worse = signed * (fills.price - fills.ref)
 
     def by_bar(values: FloatArray) -> FloatArray:
-        return np.bincount(fills.bar, weights=values, minlength=n).astype(np.float64)
+        return np.asarray(np.bincount(fills.bar, weights=values, minlength=n), dtype=np.float64)
 
     gross = by_bar(signed * (bars.close[fills.bar] - fills.ref))
     gross[1:] += qty[:-1] * np.diff(bars.close)
@@ -81,8 +81,12 @@ def check_ledger(
     """
     if not equity.size:
         return
-    net = np.concatenate([r.ledger.net for r in results])
-    explained = initial_capital + np.cumsum(np.bincount(step_of, weights=net, minlength=equity.size))
+    if len(results) == 1:  # its bars are the steps
+        net = results[0].ledger.net
+    else:
+        by_bar = np.concatenate([r.ledger.net for r in results])
+        net = np.asarray(np.bincount(step_of, weights=by_bar, minlength=equity.size), dtype=np.float64)
+    explained = initial_capital + np.cumsum(net)
     notional = sum(float((r.fills.qty * r.fills.price).sum()) for r in results)
     is_ruined = stopped is not None and stopped[1] == "ruin"
     solvent = stopped[0] if stopped is not None and is_ruined else equity.size

@@ -75,7 +75,11 @@ class Drawdowns:
 
 def drawdowns(path: FloatArray) -> Drawdowns | None:
     """Return all drawdowns of an equity path (as for `max_drawdown`); None if equity never fell."""
-    fall = drawdown(path)
+    return drawdowns_of(drawdown(path))
+
+
+def drawdowns_of(fall: FloatArray) -> Drawdowns | None:
+    """Return the same from what `drawdown` returned for the path."""
     is_under = fall < 0
     if not is_under.any():
         return None
@@ -98,8 +102,12 @@ def ulcer_index(path: FloatArray) -> float:
 
     `path` starts with the initial capital, which counts as a peak but not as a bar; nan if there are no bars.
     """
-    fall = drawdown(path)[1:]
-    return float(np.sqrt(np.mean(fall**2))) if fall.size else math.nan
+    return ulcer_of(drawdown(path))
+
+
+def ulcer_of(fall: FloatArray) -> float:
+    """Return the same from what `drawdown` returned for the path."""
+    return float(np.sqrt(np.mean(fall[1:] ** 2))) if fall.size > 1 else math.nan
 
 
 def value_at_risk(returns: FloatArray, level: float = 0.05) -> float:

@@ -15,7 +15,6 @@ from grodtd.domain.run import Fills, Ledger, Metric, Reason, RunResult, Trades
 from grodtd.performance import ratios, risk
 from grodtd.performance import trades as trade_statistics
 from grodtd.performance.returns import (
-    buy_and_hold,
     coverage,
     daily_returns,
     drawdown,
@@ -138,9 +137,11 @@ def metric_table(result: RunResult, *, rf_annual: float = 0.0, until_bar: int | 
         if not 0 <= until_bar < len(result.bars):
             raise ValueError(f"until_bar must be a bar of the run, 0 to {len(result.bars) - 1}, found {until_bar}")
         result = _until(result, until_bar)
+    path = equity_path(result)
+    fall = drawdown(path)
     found = {
-        **_of_returns(result, rf_annual),
-        **_of_drawdowns(result),
+        **_of_returns(result, path, fall, rf_annual),
+        **_of_drawdowns(result, fall),
         **_of_trades(result.trades),
         **_of_costs(result),
         **_of_run(result),
@@ -173,8 +174,8 @@ def _metric(value: float, reason: Reason, *, n: float = math.inf, minimum: float
     return Metric(float(value), low_sample=n < minimum)
 
 
-def _of_returns(result: RunResult, rf_annual: float) -> dict[str, Metric]:
-    bars, path = result.bars, equity_path(result)
+def _of_returns(result: RunResult, path: FloatArray, fall: FloatArray, rf_annual: float) -> dict[str, Metric]:
+    bars = result.bars
     sample, periods = daily_returns(result), returns_periods_per_year(bars)
     total = float(path[-1] / path[0] - 1.0)
     # A ruined account has a value for everything, but not one to compare with: it says so.
@@ -198,16 +199,17 @@ def _of_returns(result: RunResult, rf_annual: float) -> dict[str, Metric]:
     return {
         "total": Metric(total, note=note),
         "cagr": cagr,
-        "benchmark_total": Metric(float(buy_and_hold(bars, path[0])[-1] / path[0] - 1.0)),
+        # The last point of `buy_and_hold`.
+        "benchmark_total": Metric(float(path[0] * bars.close[-1] / bars.open[0] / path[0] - 1.0)),
         "sharpe": ratio(ratios.sharpe_ratio(sample, periods_per_year=periods, rf_annual=rf_annual), flat),
         "sharpe_hac": ratio(
             ratios.sharpe_ratio_hac(sample, periods_per_year=periods, rf_annual=rf_annual), flat, HAC_DAYS_MIN
         ),
         "sortino": ratio(ratios.sortino_ratio(sample, periods_per_year=periods), no_losses),
-        "mar": over_drawdown(lambda growth: ratios.mar_ratio(growth, risk.max_drawdown(path))),
+        "mar": over_drawdown(lambda growth: ratios.mar_ratio(growth, float(fall.min()))),
         "omega": ratio(ratios.omega_ratio(sample), no_losses),
         "upi": over_drawdown(
-            lambda growth: ratios.ulcer_performance_index(growth, risk.ulcer_index(path), rf_annual=rf_annual)
+            lambda growth: ratios.ulcer_performance_index(growth, risk.ulcer_of(fall), rf_annual=rf_annual)
         ),
         "tail_ratio": ratio(ratios.tail_ratio(sample), no_losses),
         "vol": ratio(ratios.volatility(sample, periods_per_year=periods), Reason.TOO_FEW_OBS),
@@ -235,10 +237,10 @@ def _cagr(total: float, elapsed: float, note: str) -> Metric:
     return replace(found, extrapolated=elapsed < 1.0 and not note, note=note)
 
 
-def _of_drawdowns(result: RunResult) -> dict[str, Metric]:
-    path, bars = equity_path(result), result.bars
-    found = {"max_drawdown": Metric(risk.max_drawdown(path)), "ulcer": Metric(risk.ulcer_index(path))}
-    falls = risk.drawdowns(path)
+def _of_drawdowns(result: RunResult, fall: FloatArray) -> dict[str, Metric]:
+    bars = result.bars
+    found = {"max_drawdown": Metric(float(fall.min())), "ulcer": Metric(risk.ulcer_of(fall))}
+    falls = risk.drawdowns_of(fall)
     if falls is None:
         none = Metric(None, Reason.NO_DRAWDOWN)
         return found | {name: none for name in METRICS if "drawdown_" in name}
@@ -313,7 +315,9 @@ def _of_costs(result: RunResult) -> dict[str, Metric]:
 def _of_run(result: RunResult) -> dict[str, Metric]:
     bars, equity = result.bars, result.equity
     alive = equity > 0
-    gross = np.abs(result.qty[alive]) * bars.close[alive] / equity[alive]
+    # Most accounts are alive in every bar: then nothing needs to be picked out.
+    chosen = slice(None) if alive.all() else alive
+    gross = np.abs(result.qty[chosen]) * bars.close[chosen] / equity[chosen]
     elapsed = years(bars)
     return {
         "trade_count": Metric(float(len(result.trades))),

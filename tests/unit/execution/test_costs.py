@@ -13,6 +13,7 @@ from grodtd.execution.costs import (
     MAKER,
     SLIPPAGE,
     TAKER,
+    conditions_of,
     cost_rows,
     square_root_impact_bps,
     varies_by_bar,
@@ -173,3 +174,13 @@ def test_the_shortest_histories_have_finite_costs(n: int) -> None:
     rows = cost_rows(zigzag(n, 0.01), OF_ALL_KINDS)
     assert rows.shape == (5, n)
     assert np.isfinite(rows).all()
+
+
+def test_conditions_at_hand_give_the_same_rows_at_any_rate() -> None:
+    bars = zigzag(3_000, 0.01)
+    conditions = conditions_of(bars, OF_ALL_KINDS)
+    for factor in (0.5, 1.0, 2.0):
+        costs = OF_ALL_KINDS.scaled(factor)
+        np.testing.assert_array_equal(cost_rows(bars, costs, conditions), cost_rows(bars, costs))
+    # Nothing scales with the market, nothing to compute.
+    assert conditions_of(bars, Costs(taker_bps=5)) is None
