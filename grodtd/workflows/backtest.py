@@ -36,6 +36,8 @@ T = TypeVar("T")
 SCENARIO_METRICS: Final = ("total", "sharpe", "max_drawdown", "net_pnl", "trade_count", "win_rate", "profit_factor")
 SCENARIOS: Final = ("costs x0.5", "costs x2", "pessimistic", "optimistic")
 _VERSIONED: Final = ("grodtd", "numpy", "numba", "llvmlite")
+# Threads beside the main one; each fill of a year of minutes takes some 100 MB while it lasts.
+_BESIDE: Final = 2
 _AMBIGUOUS_SHARE_MAX: Final = 0.01
 _COVERAGE_MIN: Final = 0.99
 _SETTING_TYPES: Final[Mapping[type, tuple[type, str]]] = {
@@ -270,45 +272,53 @@ def run(
     made_from : mapping, optional
         What else the manifest needs to make the run again.
     """
-    market = replace(market, gate=gating.gate(market.bars))
-    decided = decide(market, strategy, params, account)
-    result = fill(decided, account)
-    metrics = metric_table(result)
-    scenarios = _scenarios(decided, account, result)
-    settings = {
-        **(made_from or {}),
-        "warnings": warnings_of(result, metrics, market.funding) + _why_idle(decided, result),
-        "gating": gating.as_dict(),
-        "fine": market.fine.timeframe if market.fine else "",
-        "funding_hash": _hash(market.funding),
-    }
-    manifest = _manifest(market.bars, strategy, params, account, result, settings)
-    return Completed(result, metrics, manifest, scenarios)
+    bars = market.bars
+    # Compiled loops and sha256 hold no lock, so whatever does not wait for something else runs beside it.
+    with ThreadPoolExecutor(max_workers=_BESIDE) as pool:
+        data_hash, gate = pool.submit(bars.content_hash), pool.submit(gating.gate, bars)
+        code_hash = pool.submit(module_hash, strategy.module)
+        decided = replace(decide(market, strategy, params, account), gate=gate.result())
+        at_other_costs = {
+            f"costs x{factor:g}": pool.submit(_headline, decided, replace(account, costs=account.costs.scaled(factor)))
+            for factor in (0.5, 2.0)
+        }
+        result = fill(decided, account)
+        other_ends = {
+            end: pool.submit(_headline, decided, replace(account, rules=replace(account.rules, same_bar=rule)))
+            for end, rule in _other_ends(account, result).items()
+        }
+        metrics = metric_table(result)
+        settings = {
+            **(made_from or {}),
+            "warnings": warnings_of(result, metrics, market.funding) + _why_idle(decided, result),
+            "gating": gating.as_dict(),
+            "fine": market.fine.timeframe if market.fine else "",
+            "funding_hash": _hash(market.funding),
+        }
+        hashes = data_hash.result(), code_hash.result()
+        manifest = _manifest(bars, strategy, params, account, result, settings, hashes)
+        otherwise = {name: found.result() for name, found in {**at_other_costs, **other_ends}.items()}
+    own = {name: metrics[name] for name in SCENARIO_METRICS}
+    return Completed(result, metrics, manifest, {name: otherwise.get(name, own) for name in SCENARIOS})
 
 
 def _hash(values: FloatArray | None) -> str:
     return "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()
 
 
-def _scenarios(decided: Leg, account: Account, result: RunResult) -> dict[str, dict[str, Metric]]:
-    """Return the headline at other costs and at both ends of what bars leave open, run side by side."""
-    accounts = {f"costs x{factor:g}": replace(account, costs=account.costs.scaled(factor)) for factor in (0.5, 2.0)}
+def _other_ends(account: Account, result: RunResult) -> dict[str, SameBar]:
+    """Return the ends of what bars leave open that the result itself is not, and the rule of each."""
     chosen = account.rules.same_bar
     ends: dict[str, SameBar] = {"pessimistic": "stop_first", "optimistic": "target_first"}
     # Drilldown knows more than both rules, and takes the stop where it does not know.
     own = "pessimistic" if chosen == "drilldown" else next((end for end in ends if ends[end] == chosen), "")
     is_open = bool(result.trades.ambiguous.any())
-    others = [end for end in ends if is_open and end != own]
-    accounts |= {end: replace(account, rules=replace(account.rules, same_bar=ends[end])) for end in others}
-    with ThreadPoolExecutor() as pool:  # the fill engine holds no lock
-        results = dict(zip(accounts, pool.map(lambda a: fill(decided, a), accounts.values()), strict=True))
-    results |= {end: result for end in ends if end not in results}
-    return {name: scenario_metrics(results[name]) for name in SCENARIOS}
+    return {end: rule for end, rule in ends.items() if is_open and end != own}
 
 
-def scenario_metrics(result: RunResult) -> dict[str, Metric]:
-    """Return the metrics of `SCENARIO_METRICS`."""
-    table = metric_table(result)
+def _headline(decided: Leg, account: Account) -> dict[str, Metric]:
+    """Fill the same decisions on another account; return the metrics of `SCENARIO_METRICS`."""
+    table = metric_table(fill(decided, account))
     return {name: table[name] for name in SCENARIO_METRICS}
 
 
@@ -319,7 +329,9 @@ def _manifest(
     account: Account,
     result: RunResult,
     settings: Mapping[str, object],
+    hashes: tuple[str, str],
 ) -> Manifest:
+    data_hash, code_hash = hashes
     return Manifest(
         command="backtest",
         strategy=strategy.name,
@@ -330,8 +342,8 @@ def _manifest(
         start=utc(bars.time[0]),
         end=utc(bars.time[-1] + bars.interval_s * US_PER_S),
         n_bars=len(bars),
-        data_hash=bars.content_hash(),
-        strategy_code_hash=module_hash(strategy.module),
+        data_hash=data_hash,
+        strategy_code_hash=code_hash,
         engine_code_hash=package_hash(),
         account=account.as_dict(),
         seed=None,
