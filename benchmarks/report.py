@@ -53,8 +53,11 @@ combination, and the naive loop, which is given its indicators here, is then the
   share.
 - Reading from memory: a combination reads only the bars its trades pass through, but has to find out where each trade
   ends, which is a branch nobody can predict.
-- A new process: some 0.9 s of imports, 0.8 s to load machine code (numba imports scipy's linear algebra on the way,
-  0.4 s), 0.8 s for the runs at half and double costs and the optimistic end, the rest bars, regimes and metrics.
+- A new process, in processor time: some 0.7 s of imports (numpy, polars, numba, typer, pydantic), 0.2 s to load
+  machine code, 0.6 s for the run and its scenarios, which fill side by side, the rest bars, settings and printing.
+  Since the rows above were measured it went from 3.4 to 2.1 s (medians of nine runs each in turns, bytecode on disk,
+  others on both cores; by the clock 11.7 and 7.0 s): numba no longer prepares for compiling what it finds compiled,
+  bars without an event are passed at once under a regime gate too, and SQLAlchemy is left out where nothing is stored.
 - tpe: optuna's own sampling. Random and Sobol points cost thousandths of a millisecond.
 - Peak memory: about 125 MB are libraries, 75 MB the bars (the frame they come in and the columns), 60 MB machine code,
   90 MB the sweep itself on two threads; a process that has to compile first needs some 250 MB more, once.
