@@ -7,6 +7,8 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -185,7 +187,7 @@ def memory(case: str, home: str) -> Answer:
 
 
 def optimizer(name: str) -> Answer:
-    """Ask for trials and tell what they were worth, without evaluating any."""
+    """Ask for trials and tell what they were worth, without evaluating any; of that what is spent inside optuna."""
     from grodtd.optimize.search import optimizer as made  # noqa: PLC0415
     from grodtd.optimize.space import Space  # noqa: PLC0415
     from grodtd.workflows.optimize import BATCH_TRIALS  # noqa: PLC0415
@@ -204,8 +206,37 @@ def optimizer(name: str) -> Answer:
                 break
         return asked
 
-    asked, times = timed(work)
-    return times | {"n": asked, "batch": BATCH_TRIALS}
+    with _inside_optuna() as spent:
+        asked, times = timed(work)
+    return times | {"n": asked, "batch": BATCH_TRIALS, "optuna_s": sum(spent)}
+
+
+@contextmanager
+def _inside_optuna() -> Iterator[list[float]]:
+    """Collect the processor time of every call of a study of optuna's."""
+    import optuna  # noqa: PLC0415
+
+    spent: list[float] = []
+    study = optuna.study.Study
+    before = {name: getattr(study, name) for name in ("ask", "tell")}
+
+    def clocked(call: Any) -> Any:  # Any: optuna's own
+        def run(*given: Any, **named: Any) -> Any:  # Any: optuna's own
+            start = time.process_time()
+            try:
+                return call(*given, **named)
+            finally:
+                spent.append(time.process_time() - start)
+
+        return run
+
+    for name, call in before.items():
+        setattr(study, name, clocked(call))
+    try:
+        yield spent
+    finally:
+        for name, call in before.items():
+            setattr(study, name, call)
 
 
 DOES = {

@@ -58,7 +58,8 @@ combination, and the naive loop, which is given its indicators here, is then the
   Since the rows above were measured it went from 3.4 to 2.1 s (medians of nine runs each in turns, bytecode on disk,
   others on both cores; by the clock 11.7 and 7.0 s): numba no longer prepares for compiling what it finds compiled,
   bars without an event are passed at once under a regime gate too, and SQLAlchemy is left out where nothing is stored.
-- tpe: optuna's own sampling. Random and Sobol points cost thousandths of a millisecond.
+- nsga2: optuna's own sampling and the copies that its storage makes of every trial. Random and Sobol points cost
+  thousandths of a millisecond; tpe and cmaes work in batches of their own (docs/decisions/0009).
 - Peak memory: about 125 MB are libraries, 75 MB the bars (the frame they come in and the columns), 60 MB machine code,
   90 MB the sweep itself on two threads; a process that has to compile first needs some 250 MB more, once.
 

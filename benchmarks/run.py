@@ -502,14 +502,18 @@ def processes(bench: Bench, home: str) -> None:
 
 def optimizers(bench: Bench) -> None:
     """What asking and telling cost a trial, in the batches of `grodt optimize`; the ledger is written once a batch."""
-    for name in ("random", "sobol", "tpe"):
+    for name in ("random", "sobol", "tpe", "cmaes", "nsga2"):
         found = bench.rounds_of({"ours": lambda n=name: bench.ours.ask("optimizer", name=n)}, "cpu_s", 3)["ours"]  # type: ignore[misc]
         label = f"optimizer overhead a trial, {name}"
         goal = {"of": "ours", "at_most": 0.2}
         if "error" in found:
             bench.skipped(label, found["error"], goal)
             continue
-        note = f"{found['n']} trials in batches of {found['batch']}" + (", the default" if name == "tpe" else "")
+        note = f"{found['n']} trials in batches of {found['batch']}" + (
+            ", the default optimizer" if name == "tpe" else ""
+        )
+        share = found["optuna_s"] / found["cpu_s"]
+        note += f"; {share:.0%} of it inside optuna" if share > 0 else ""
         cost = 1e3 * found["seconds"] / found["n"]
         bench.row(label, unit="ms", ours=cost, spread=found["spread"], goal=goal, note=note)
 

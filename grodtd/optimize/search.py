@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from grodtd.domain.bars import FloatArray
 from grodtd.domain.errors import ConfigError
+from grodtd.optimize.parzen import Axis, Model
 from grodtd.optimize.space import Categorical, Dimension, Int, Space
 
 # What an undefined objective counts as for a sampler: below every defined one. Those used here look at ranks only.
@@ -26,6 +26,13 @@ _UNDEFINED: Final = -1e300
 _DRAWS_A_TRIAL_MAX: Final = 10_000
 _ETA: Final = 3
 _RUNGS: Final = 3
+# Of optuna's TPE: trials before there is a model, candidates weighed for each trial.
+_STARTUP_TRIALS: Final = 10
+_CANDIDATES: Final = 24
+_BLOCK: Final = 16  # trials to a fit of the model: larger is cheaper, smaller searches large batches better
+_ATTEMPTS_MAX: Final = 100
+_ATTEMPTS_BY_MODEL: Final = 5
+_SIGMA: Final = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +231,167 @@ class _Halving:
         self._rung += 1
 
 
+class _Tpe:
+    """Tree-structured Parzen estimators: tries what is likely among the best tenth and unlikely among the others.
+
+    The model is fitted once for every 16 trials asked for together, those not yet known counting as not good, so that a
+    batch spreads out. No combination is tried twice.
+
+    References
+    ----------
+    Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011; see also `Model`.
+    """
+
+    def __init__(self, space: Space, seed: int, n_trials: int) -> None:
+        self._space, self._left = space, n_trials
+        self._axes = [Axis.of(dimension) for dimension in space.dimensions.values()]
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self._seen: set[tuple[float, ...]] = set()
+        self._points = np.empty((0, len(self._axes)))
+        self._worth = np.empty(0)
+        self._told = 0
+
+    def ask(self, n: int) -> list[Trial]:
+        n = min(n, self._left)
+        found: list[Trial] = []
+        while len(found) < n and (part := self._block(min(n - len(found), _BLOCK), self._model())):
+            found += part
+        self._left -= len(found)
+        return found
+
+    def tell(self, numbers: Sequence[int], objectives: FloatArray) -> None:
+        self._worth[list(numbers)] = objectives[:, 0]
+        self._told += len(numbers)
+
+    def _model(self) -> Model | None:
+        if self._told < _STARTUP_TRIALS:
+            return None
+        # A trial whose result is not known yet counts as undefined: not good, and a reason to look elsewhere.
+        return Model.fitted(self._axes, self._points, self._worth, self._told)
+
+    def _block(self, n: int, model: Model | None) -> list[Trial]:
+        """Return up to n trials, each the best of its own candidates that is new and valid."""
+        chosen: dict[int, tuple[tuple[float, ...], FloatArray]] = {}
+        for attempt in range(_ATTEMPTS_MAX):
+            open_ = [i for i in range(n) if i not in chosen]
+            if not open_ or (self._space.is_finite and len(self._seen) >= self._space.size()):
+                break
+            u, order = self._candidates(len(open_), model if attempt < _ATTEMPTS_BY_MODEL else None)
+            rows = self._space.from_unit(u.reshape(-1, u.shape[2])).reshape(u.shape)
+            waiting = list(range(len(open_)))
+            for rank in range(_CANDIDATES):
+                best = rows[waiting, order[waiting, rank]]
+                valid = self._space.valid(best)
+                refused = []
+                for i, row, is_valid in zip(waiting, map(tuple, best.tolist()), valid.tolist(), strict=True):
+                    if is_valid and row not in self._seen:
+                        self._seen.add(row)
+                        chosen[open_[i]] = (row, u[i, order[i, rank]])
+                    else:
+                        refused.append(i)
+                waiting = refused
+                if not waiting:
+                    break
+        taken = [chosen[i] for i in sorted(chosen)]
+        trials = [Trial(len(self._worth) + i, row) for i, (row, _) in enumerate(taken)]
+        if taken:
+            self._points = np.vstack([self._points, *(point for _, point in taken)])
+            self._worth = np.append(self._worth, np.full(len(taken), np.nan))
+        return trials
+
+    def _candidates(self, n: int, model: Model | None) -> tuple[FloatArray, npt.NDArray[np.intp]]:
+        """Return (candidates, shape (n, 24, d); their order, best first, shape (n, 24))."""
+        d = len(self._axes)
+        if model is None:
+            u = self._rng.random((n, _CANDIDATES, d))
+            for j, axis in enumerate(self._axes):
+                u[:, :, j] = axis.snapped(u[:, :, j])
+            return u, np.tile(np.arange(_CANDIDATES), (n, 1))
+        points = model.good.drawn(self._rng, n * _CANDIDATES)
+        gains = model.gain(points).reshape(n, _CANDIDATES)
+        return points.reshape(n, _CANDIDATES, d), np.argsort(-gains, axis=1, kind="stable")
+
+
+class _CmaEs:
+    """Covariance matrix adaptation, a generation to every batch, by the library cmaes.
+
+    Choices have no order and are drawn evenly. A combination met again is not tried again: its worth is known. Where
+    nothing changes any more, the search begins again elsewhere.
+
+    References
+    ----------
+    Hansen, "The CMA evolution strategy: a tutorial", arXiv 1604.00772.
+    """
+
+    def __init__(self, space: Space, seed: int, n_trials: int) -> None:
+        self._space, self._left = space, n_trials
+        self._ranges = [j for j, d in enumerate(space.dimensions.values()) if not isinstance(d, Categorical)]
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self._strategy: Any = None  # Any: cmaes.CMA
+        self._generation: list[tuple[FloatArray, int]] = []
+        self._number_of: dict[tuple[float, ...], int] = {}
+        self._worth: dict[int, float] = {}
+
+    def ask(self, n: int) -> list[Trial]:
+        n = min(n, self._left)
+        if n and self._strategy is None:
+            least = 4 + math.floor(3 * math.log(len(self._ranges)))
+            self._begin(np.full(len(self._ranges), 0.5), n * math.ceil(least / n))
+        found: list[Trial] = []
+        is_early = False
+        for _ in range(max(_DRAWS_A_TRIAL_MAX, 100 * n)):
+            if len(found) == n:
+                break
+            if not is_early and len(self._generation) == self._strategy.population_size and not self._next():
+                if found:
+                    break  # the rest of the batch would come from a distribution that is about to change
+                is_early = True  # asked again before being told: trials, but none that the next generation learns from
+            trial = self._drawn(is_counted=not is_early)
+            if trial is not None:
+                found.append(trial)
+        self._left -= len(found)
+        return found
+
+    def tell(self, numbers: Sequence[int], objectives: FloatArray) -> None:
+        values = np.where(np.isnan(objectives[:, 0]), _UNDEFINED, objectives[:, 0])
+        self._worth |= dict(zip(numbers, values.tolist(), strict=True))
+
+    def _drawn(self, *, is_counted: bool) -> Trial | None:
+        """Draw a combination, for the generation if counted; return it if it has to be tried."""
+        u = self._rng.random(len(self._space.names))
+        point = self._strategy.ask()
+        u[self._ranges] = np.minimum(point, np.nextafter(1.0, 0.0))
+        row = self._space.from_unit(u[None])
+        key = tuple(row[0].tolist())
+        number = self._number_of.get(key)
+        if number is None and not self._space.valid(row)[0]:
+            return None
+        trial = None
+        if number is None:
+            number = self._number_of[key] = len(self._number_of)
+            trial = Trial(number, key)
+        if is_counted:
+            self._generation.append((point, number))
+        return trial
+
+    def _next(self) -> bool:
+        """Go on to the next generation, if all of this one is known."""
+        if any(number not in self._worth for _, number in self._generation):
+            return False
+        self._strategy.tell([(point, -self._worth[number]) for point, number in self._generation])
+        self._generation = []
+        if self._strategy.should_stop():
+            self._begin(self._rng.random(len(self._ranges)), self._strategy.population_size)
+        return True
+
+    def _begin(self, mean: FloatArray, population: int) -> None:
+        from cmaes import CMA
+
+        bounds = np.tile([0.0, 1.0], (mean.size, 1))
+        seed = int(self._rng.integers(2**32))
+        self._strategy = CMA(mean, _SIGMA, bounds=bounds, seed=seed, population_size=population)
+
+
 class _Optuna:
     """A sampler of optuna behind ask and tell, its storage in memory."""
 
@@ -284,26 +452,25 @@ def _missing(name: str, package: str) -> ConfigError:
     return ConfigError(f"optimizer {name} needs {package}, which is not installed; install grodtd[research]")
 
 
-def _by_optuna(name: str) -> Callable[[Space, int, int, int], Optimizer]:
-    def make(space: Space, seed: int, n_trials: int, n_objectives: int) -> Optimizer:
-        try:
-            import optuna
-        except ImportError as error:
-            raise _missing(name, "optuna") from error
-        if n_objectives > 1 and name != "nsga2":
+def _learning(
+    name: str, needs: str, make: Callable[[Space, int, int], Optimizer]
+) -> Callable[[Space, int, int, int], Optimizer]:
+    def made(space: Space, seed: int, n_trials: int, n_objectives: int) -> Optimizer:
+        if n_objectives > 1:
             raise ConfigError(f"optimizer {name} takes one objective, found {n_objectives}; nsga2 takes several")
-        samplers: dict[str, Callable[[], Any]] = {  # Any: optuna's own
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
-            "cmaes": lambda: optuna.samplers.CmaEsSampler(seed=seed),
-            "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=seed),
-        }
-        if name == "cmaes" and importlib.util.find_spec("cmaes") is None:
-            raise _missing(name, "cmaes")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return _Optuna(space, samplers[name](), n_trials, n_objectives)
+        if importlib.util.find_spec(needs) is None:
+            raise _missing(name, needs)
+        return make(space, seed, n_trials)
 
-    return make
+    return made
+
+
+def _nsga2(space: Space, seed: int, n_trials: int, n_objectives: int) -> Optimizer:
+    try:
+        import optuna
+    except ImportError as error:
+        raise _missing("nsga2", "optuna") from error
+    return _Optuna(space, optuna.samplers.NSGAIISampler(seed=seed), n_trials, n_objectives)
 
 
 def _halving(space: Space, seed: int, n_trials: int, n_objectives: int) -> Optimizer:
@@ -316,11 +483,13 @@ OPTIMIZERS: Final[dict[str, Callable[[Space, int, int, int], Optimizer]]] = {
     "grid": _grid,
     "random": _random,
     "sobol": _sobol,
-    "tpe": _by_optuna("tpe"),
-    "cmaes": _by_optuna("cmaes"),
-    "nsga2": _by_optuna("nsga2"),
+    "tpe": _learning("tpe", "scipy", _Tpe),
+    "cmaes": _learning("cmaes", "cmaes", _CmaEs),
+    "nsga2": _nsga2,
     "halving": _halving,
 }
+# Those whose next trials depend on what was told of the ones before.
+LEARNING: Final = frozenset({"tpe", "cmaes", "nsga2"})
 
 
 def optimizer(name: str, space: Space, *, seed: int, n_trials: int, n_objectives: int = 1) -> Optimizer:

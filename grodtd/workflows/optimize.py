@@ -32,7 +32,7 @@ from grodtd.domain.run import Metric
 from grodtd.domain.strategy import Strategy
 from grodtd.domain.sweep import SweepResult
 from grodtd.domain.trials import Study, TrialBatch, canonical, setup_hash
-from grodtd.optimize.search import Requirement, Trial, optimizer, pareto_front
+from grodtd.optimize.search import LEARNING, Requirement, Trial, optimizer, pareto_front
 from grodtd.optimize.space import Categorical, Dimension, Int, Space
 from grodtd.optimize.stability import Plateau, on_grid, plateau, sobol_indices
 from grodtd.performance.summary import metric_table
@@ -42,10 +42,13 @@ from grodtd.workflows.strategies import resolve_strategy
 
 # A batch is what a crash can cost: some seconds of work, and one write.
 BATCH_TRIALS: Final = 256
-# Columns of which less is better; everything else is maximised.
+# An optimizer that learns does so between batches only: twenty of them, of eight trials at least.
+_LESSONS: Final = 20
+_BATCH_LEARNING_MIN: Final = 8
 # Fewer say nothing about their best tenth; more take long and change no rank.
 _IMPORTANCE_TRIALS_MIN: Final = 50
 _IMPORTANCE_TRIALS_MAX: Final = 5_000
+# Columns of which less is better; everything else is maximised.
 _LESS_IS_BETTER: Final = {"vol", "fees", "slippage_cost", "funding_cost", "borrow_cost", "ambiguous_share"}
 
 
@@ -69,7 +72,8 @@ class Search:
         Share of the history, in days, that the search never sees.
     hypothesis : str
         Trials of one hypothesis on the same bars count together; default: the strategy's name.
-    batch : int
+    batch : int or None
+        Trials evaluated and written together; None: `batch_trials`.
     threads : int or None
     """
 
@@ -83,7 +87,7 @@ class Search:
     requirements: tuple[str, ...] = ("trade_count>=100",)
     holdout: float = 0.2
     hypothesis: str = ""
-    batch: int = BATCH_TRIALS
+    batch: int | None = None
     threads: int | None = None
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
@@ -204,7 +208,7 @@ def start(home: Path, url: str, search: Search, config: Config) -> tuple[Study, 
         n_trials=n_trials,
         spec={
             "search": {
-                **search.as_dict(),
+                **ready.search.as_dict(),
                 "space": dict(search.space) or dict(_configured(config, ready.strategy).space),
                 "constraints": list(search.constraints or _configured(config, ready.strategy).constraints),
             },
@@ -235,14 +239,14 @@ def prepare(home: Path, search: Search, config: Config) -> Prepared:
     for name in search.objectives:
         if name not in SWEEP_COLUMNS:
             raise ConfigError(f"there is no objective {name!r}; there are {', '.join(SWEEP_COLUMNS)}")
-    if search.batch < 1:
+    if search.batch is not None and search.batch < 1:
         raise ConfigError(f"a batch has at least one trial, found {search.batch}")
     account = steady(account) if not search.request.sizing else account
     whole = market_for(home, search.request, account)
     holdout_bar = split(whole.bars, search.holdout)
     market = _part(replace(whole, gate=gating.gate(whole.bars)), 0, holdout_bar)
     return Prepared(
-        search=search,
+        search=replace(search, batch=batch_trials(search)),
         strategy=strategy,
         space=space,
         account=account,
@@ -254,6 +258,18 @@ def prepare(home: Path, search: Search, config: Config) -> Prepared:
         objectives=search.objectives,
         requirements=tuple(Requirement.parse(text, SWEEP_COLUMNS) for text in search.requirements),
     )
+
+
+def batch_trials(search: Search) -> int:
+    """Return how many trials to evaluate together: as asked for, or 256, or for optimizers that learn a twentieth.
+
+    A batch is searched with what the batches before it gave, so one as large as the whole search would learn nothing.
+    """
+    if search.batch is not None:
+        return search.batch
+    if search.optimizer not in LEARNING:
+        return BATCH_TRIALS
+    return min(max(search.n_trials // _LESSONS, _BATCH_LEARNING_MIN), BATCH_TRIALS)
 
 
 def steady(account: Account) -> Account:
@@ -311,6 +327,7 @@ def go_on(
     """
     _refuse_changes(study, ready)
     store, search = TrialStore(url), ready.search
+    size = batch_trials(search)
     store.set_status(study.study_id, "running")
     found = optimizer(
         search.optimizer, ready.space, seed=search.seed, n_trials=search.n_trials, n_objectives=len(ready.objectives)
@@ -318,7 +335,7 @@ def go_on(
     tally = _Tally(study, ready)
     number = 0
     for batch in store.batches(study.study_id):
-        asked = found.ask(search.batch)
+        asked = found.ask(size)
         stored = [ready.space.as_mapping(t.values) for t in asked]
         if stored != [dict(p) for p in batch.params]:
             raise ConfigError(
@@ -331,7 +348,7 @@ def go_on(
         number += 1
     status = "finished"
     try:
-        while asked := found.ask(search.batch):
+        while asked := found.ask(size):
             if should_stop() or store.study(study.study_id).status == "stopping":
                 status = "stopped"
                 break
@@ -585,7 +602,8 @@ def importances(found: Found) -> dict[str, float]:
     Raises
     ------
     ConfigError
-        If fewer than 50 trials of the whole search range have a defined first objective, or optuna is not installed.
+        If fewer than two parameters are searched, fewer than 50 trials of the whole search range have a defined first
+        objective, all of them have the same, or optuna is not installed.
 
     References
     ----------
@@ -593,11 +611,15 @@ def importances(found: Found) -> dict[str, float]:
     """
     name = found.objectives[0]
     rows = [row for row in found.rows if row["budget"] == 1.0 and row["objectives"][name] is not None]
+    if len(found.study.spec["search"]["space"]) < 2:
+        raise ConfigError("importances compare parameters, and only one is searched")
     if len(rows) < _IMPORTANCE_TRIALS_MIN:
         raise ConfigError(
             f"importances need {_IMPORTANCE_TRIALS_MIN} trials with a defined objective, study {found.study.study_id}"
             f" has {len(rows)}"
         )
+    if len({row["objectives"][name] for row in rows}) == 1:
+        raise ConfigError(f"importances need trials that differ, and {name} is the same in all {len(rows)}")
     if len(rows) > _IMPORTANCE_TRIALS_MAX:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, _IMPORTANCE_TRIALS_MAX).astype(int)]
     study = _optuna_study(found, rows, (name,), storage=None)

@@ -28,7 +28,7 @@ SPACE = Space.parse(
 LISTED = Space.parse(
     {"ema_bars": {"int": [5, 60], "step": 5}, "stop_atr": {"float": [0.5, 4.0], "step": 0.5}}, STRATEGIES["s1_trend"]
 )
-NEEDS = {"sobol": "scipy", "tpe": "optuna", "cmaes": "cmaes", "nsga2": "optuna"}
+NEEDS = {"sobol": "scipy", "tpe": "scipy", "cmaes": "cmaes", "nsga2": "optuna"}
 
 
 @pytest.fixture(params=list(OPTIMIZERS), name="name")
@@ -143,3 +143,95 @@ def test_what_cannot_be_searched_is_refused() -> None:
         optimizer("random", SPACE, seed=1, n_trials=0)
     with pytest.raises(ConfigError, match="needs a step"):
         optimizer("grid", SPACE, seed=1, n_trials=10).ask(1)
+
+
+MIXED = Space.parse(
+    {
+        "ema_bars": {"int": [1, 400], "log": True},
+        "stop_atr": {"float": [0.5, 5.0], "log": True},
+        "atr_bars": {"choices": [7, 14, 21]},
+        "reward_risk": {"float": [0.5, 3.0], "step": 0.1, "when": {"atr_bars": [7, 14]}},
+    },
+    STRATEGIES["s1_trend"],
+    ["ema_bars * stop_atr < 1200"],
+)
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "nsga2"])
+def test_ranges_choices_and_conditions_are_kept(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    done = run(optimizer(name, MIXED, seed=2, n_trials=120), 120, 12)
+    rows = np.array([t.values for t in done])
+    assert MIXED.valid(rows).all()
+    assert ((rows[:, 0] >= 1) & (rows[:, 0] <= 400) & (rows[:, 0] == np.round(rows[:, 0]))).all()
+    assert ((rows[:, 1] >= 0.5) & (rows[:, 1] <= 5.0)).all()
+    assert set(rows[:, 2].tolist()) == {7.0, 14.0, 21.0}
+    is_off = rows[:, 2] == 21.0
+    assert set(rows[is_off, 3].tolist()) == {MIXED.strategy.params().reward_risk}  # type: ignore[attr-defined]
+    assert set(rows[~is_off, 3].tolist()) <= {round(0.5 + 0.1 * i, 1) for i in range(26)}
+    assert len(set(rows[~is_off, 3].tolist())) > 5
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_what_learns_tries_no_combination_twice_and_ends(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    done = run(optimizer(name, LISTED, seed=1, n_trials=10_000), trials=10_000, batch=10)
+    assert len({t.values for t in done}) == len(done)
+    assert len(done) == LISTED.size() if name == "tpe" else len(done) <= LISTED.size()
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_undefined_objectives_only_are_a_search_too(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    search = made(name, n_trials=60)
+    numbers: list[int] = []
+    while asked := search.ask(20):
+        numbers += [t.number for t in asked]
+        search.tell(numbers[-len(asked) :], np.full((len(asked), 1), np.nan))
+    assert numbers == list(range(60))
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_asking_again_before_telling_gives_other_trials(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    search = made(name, n_trials=200)
+    for _ in range(3):  # told out of order, and later than asked for
+        first, second = search.ask(10), search.ask(10)
+        asked = [*second, *first]
+        assert second
+        assert len({t.values for t in asked}) == len(asked)
+        search.tell([t.number for t in asked], np.array([[worth(t)] for t in asked]))
+
+
+def bowl(trial: Trial, space: Space) -> float:
+    """Four dimensions, the best at 0.3, 0.6, 0.45 and 0.7 of their ranges, each twice as steep as the one before."""
+    low = np.array([d.low for d in space.dimensions.values()])  # type: ignore[union-attr]
+    high = np.array([d.high for d in space.dimensions.values()])  # type: ignore[union-attr]
+    u = (np.array(trial.values) - low) / (high - low)
+    return -float(np.sum((u - np.array([0.3, 0.6, 0.45, 0.7])) ** 2 * np.array([1, 2, 4, 8])))
+
+
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_a_bowl_is_found_to_a_tenth_of_what_chance_leaves(name: str) -> None:
+    pytest.importorskip(NEEDS[name], reason="an optional extra")
+    space = Space.parse(
+        {
+            "stop_atr": {"float": [0.5, 6.0]},
+            "reward_risk": {"float": [0.5, 3.0]},
+            "ema_bars": {"int": [5, 505]},
+            "atr_bars": {"int": [5, 505]},
+        },
+        STRATEGIES["s1_trend"],
+    )
+
+    def best(which: str, seed: int) -> float:
+        search, found = optimizer(which, space, seed=seed, n_trials=300), -np.inf
+        while asked := search.ask(15):
+            values = [bowl(t, space) for t in asked]
+            search.tell([t.number for t in asked], np.array(values)[:, None])
+            found = max(found, *values)
+        return found
+
+    learned = np.mean([best(name, seed) for seed in range(5)])
+    chance = np.mean([best("random", seed) for seed in range(5)])
+    assert learned > chance / 10
