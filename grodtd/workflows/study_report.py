@@ -18,6 +18,7 @@ _HEATMAPS: Final = 6
 _POINTS: Final = 5_000
 _ROWS: Final = 50
 _LINES: Final = 500
+_COLUMNS: Final = ("total", "sharpe", "max_drawdown_daily", "trade_count", "win_rate", "break_even_cost_bps")
 _PALETTE: Final = "Viridis"
 _COLOURS: Final = (
     "#440154",
@@ -54,7 +55,8 @@ def write_study_report(found: Found, path: Path) -> Path:
     searched = list(found.study.spec["search"]["space"])
     search = found.study.spec["search"]
     ranked = sorted(rows, key=lambda row: (-row["objectives"][name], row["number"]))
-    columns = ("total", "sharpe", "max_drawdown_daily", "trade_count", "win_rate", "break_even_cost_bps")
+    names = found.objectives
+    columns = [c for c in _COLUMNS if c not in names]
     return write_study_page(
         path,
         title=f"{found.study.strategy} on {search['request']['symbol']} {search['request']['timeframe']}",
@@ -62,13 +64,12 @@ def write_study_report(found: Found, path: Path) -> Path:
         f" {found.study.seed}; {' to '.join(found.study.spec['bars'])} UTC; {found.study.status}",
         objective=name,
         charts=_charts(found, rows, searched, name),
-        header=("#", *searched, name, *columns),
+        header=("#", *searched, *names, *columns),
         rows=[
             (
                 str(row["number"]),
                 *(f"{row['params'][p]:g}" for p in searched),
-                f"{row['objectives'][name]:.4g}",
-                *(_text(row["columns"][c]) for c in columns),
+                *(_text(row["columns"][c]) for c in (*names, *columns)),
             )
             for row in ranked[:_ROWS]
         ],
@@ -141,7 +142,11 @@ def _importance(shares: Mapping[str, float]) -> dict[str, Any]:
         "caption": "How differently the best tenth of trials chose each parameter than all trials did (PED-ANOVA). It"
         " depends on where the optimizer looked: it ranks parameters and proves nothing.",
         "traces": [{"type": "bar", "orientation": "h", "x": [shares[n] for n in names], "y": names}],
-        "layout": {"xaxis": {"title": {"text": "share"}, "tickformat": ".0%"}, "showlegend": False},
+        "layout": {
+            "xaxis": {"title": {"text": "share"}, "tickformat": ".0%"},
+            "yaxis": {"automargin": True},
+            "showlegend": False,
+        },
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -91,6 +92,27 @@ def test_one_seed_twice_is_one_search_and_two_seeds_are_two(home: Path) -> None:
     assert table(search(home, *tpe, "--seed", "6")) != table(one)
 
 
+def batches_of(home: Path, study: str) -> list[int]:
+    with sqlite3.connect(home / "grodt.db") as database:
+        rows = database.execute("select n_trials from trial_batches where study_id = ? order by number", (study,))
+        return [int(n) for (n,) in rows]
+
+
+def test_an_optimizer_that_learns_learns_between_batches_by_default(home: Path) -> None:
+    pytest.importorskip("scipy", reason="an optional extra")
+    # A twentieth of the trials, eight at least; what does not learn takes 256.
+    assert batches_of(home, search(home, "--optimizer", "tpe", "--trials", "24")["study"]) == [8, 8, 8]
+    assert batches_of(home, search(home, "--optimizer", "tpe", "--trials", "24", "--batch", "20")["study"]) == [20, 4]
+    assert batches_of(home, search(home, "--optimizer", "random", "--trials", "24")["study"]) == [24]
+
+
+def test_whole_ends_of_a_fractional_parameter_are_a_range(home: Path) -> None:
+    found = search(home, "--optimizer", "random", "--trials", "20", "--space", "reward_risk=1:3")
+    values = {row["params"]["reward_risk"] for row in found["table"]}
+    assert len(values) == 20
+    assert all(1 <= value <= 3 for value in values)
+
+
 def started(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GRODT_")}
     return subprocess.Popen(
@@ -151,6 +173,7 @@ def test_interrupt_and_stop_end_after_the_batch(home: Path) -> None:
         assert process.wait(60) == 0
         found = newest(home)
         assert found["status"] == "stopped"
+        assert f"grodt optimize resume {found['study']}" in grodt("optimize", "show", found["study"], home=home).stdout
         assert 40 <= found["done"] < 20_000
         assert found["done"] % 20 == 0
 
@@ -214,6 +237,21 @@ def test_several_objectives_make_a_front(home: Path) -> None:
     for row in front:
         own = np.array([row["columns"]["total"], -row["columns"]["vol"]])
         assert not ((values >= own).all(axis=1) & (values > own).any(axis=1)).any()
+    shown = grodt("optimize", "show", found["study"], home=home).stdout
+    assert f"{len(front):,} trials that no other beats in total and vol" in " ".join(shown.split())
+    # The table has both objectives, each once, and only trials of the front.
+    lines = [re.split(r"[│┃]", line) for line in shown.splitlines() if line[:1] in "│┃"]
+    assert [title.strip() for title in lines[0][1:-1]] == [
+        "#",
+        "ema_bars",
+        "stop_atr",
+        "total",
+        "vol",
+        "drawdown",
+        "trades",
+    ]
+    assert {int(line[1].split()[0]) for line in lines[1:]} <= set(found["pareto_front"])
+    assert len(lines) == 1 + min(len(front), 10)
 
 
 def test_what_misses_a_requirement_ranks_nowhere(home: Path) -> None:
@@ -268,6 +306,10 @@ def test_importances_rank_the_parameter_that_matters_first(home: Path) -> None:
     few = search(home, "--optimizer", "random", "--trials", "20", "--require", "none")
     assert few["importances"] is None
     assert "need 50 trials" in few["importances_reason"]
+    alone = ("--space", "ema_bars=5:200", "--optimizer", "random", "--trials", "60", "--require", "none", "--json")
+    one = as_json(grodt("optimize", "run", "s1_trend", *BARS, *alone, "--regime", "any", home=home))
+    assert one["importances"] is None
+    assert "only one is searched" in one["importances_reason"]
 
 
 def test_optuna_dashboard_shows_an_exported_study(home: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +69,14 @@ def run_study(
     holdout: Annotated[float, typer.Option(help="Share of the days, at the end, that the search never sees.")] = 0.2,
     hypothesis: Annotated[str, typer.Option(help="Trials of one idea count together. Default: the strategy.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same trials.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Trials written together; a crash costs one batch at most.")] = 256,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trials run and written together; a crash costs one batch. Default: 256; for tpe, cmaes and nsga2,"
+            " which learn between batches, a twentieth of the trials.",
+        ),
+    ] = None,
     costs: Annotated[str | None, typer.Option(help="Name in costs.yaml; default: the venue's.")] = None,
     cost_scale: Annotated[float, typer.Option(min=0.0, help="Multiply all costs: 0, 0.5, 2.")] = 1.0,
     direction: Annotated[str | None, typer.Option(help="long_short, long_only or short_only.")] = None,
@@ -125,7 +132,7 @@ def run_study(
     )
     search = Search(
         request=request,
-        space=space_of(space or []),
+        space=space_of(space or [], fractional_of(strategy)),
         constraints=tuple(constraint or ()),
         optimizer=optimizer,
         n_trials=trials,
@@ -234,13 +241,15 @@ def list_studies(home: HomeOption = DEFAULT_HOME, database: DatabaseOption = Non
     from rich.table import Table
 
     table = Table()
-    table.add_column("study", no_wrap=True)
-    for name in ("status", "strategy", "hypothesis", "optimizer", "seed"):
-        table.add_column(name)
-    table.add_column("trials", justify="right")
+    # A hypothesis is named where it is not the strategy, so that a line fits an ordinary terminal.
+    named = any(s.hypothesis != s.strategy for s, _ in found)
+    for name in ("study", "status", "strategy", *(["hypothesis"] if named else []), "optimizer"):
+        table.add_column(name, no_wrap=name in ("study", "status", "optimizer"))
+    table.add_column("seed", justify="right")
+    table.add_column("trials", justify="right", no_wrap=True)
     for s, done in found:
-        row = (s.study_id, s.status, s.strategy, s.hypothesis, s.optimizer, str(s.seed))
-        table.add_row(*row, f"{done:,} of {s.n_trials:,}")
+        row = (s.study_id, s.status, s.strategy, *([s.hypothesis] if named else []), s.optimizer, str(s.seed))
+        table.add_row(*row, f"{done:,}/{s.n_trials:,}")
     Console().print(table)
 
 
@@ -382,12 +391,24 @@ def ledger(home: HomeOption = DEFAULT_HOME, database: DatabaseOption = None, as_
         raise typer.Exit(1)
 
 
-def space_of(entries: list[str]) -> dict[str, Any]:  # Any: as in YAML
-    """Return ``name=low:high[:step]`` and ``name=a,b,c`` as they would stand in strategies.yaml."""
-    return dict(_dimension_of(entry) for entry in entries)
+def fractional_of(strategy: str) -> set[str]:
+    """Return the parameters of a strategy that are not whole numbers."""
+    from typing import get_type_hints
+
+    from grodtd.workflows.strategies import resolve_strategy
+
+    return {name for name, kind in get_type_hints(resolve_strategy(strategy).params).items() if kind is float}
 
 
-def _dimension_of(entry: str) -> tuple[str, dict[str, Any]]:  # Any: as in YAML
+def space_of(entries: list[str], fractional: Collection[str] = ()) -> dict[str, Any]:  # Any: as in YAML
+    """Return ``name=low:high[:step]`` and ``name=a,b,c`` as they would stand in strategies.yaml.
+
+    What is in `fractional` is a range of fractions, however its ends are written.
+    """
+    return dict(_dimension_of(entry, fractional) for entry in entries)
+
+
+def _dimension_of(entry: str, fractional: Collection[str]) -> tuple[str, dict[str, Any]]:  # Any: as in YAML
     from grodtd.domain.errors import ConfigError
 
     name, _, text = entry.partition("=")
@@ -399,7 +420,7 @@ def _dimension_of(entry: str) -> tuple[str, dict[str, Any]]:  # Any: as in YAML
         return name, {"choices": numbers}
     if len(numbers) not in (2, 3):
         raise ConfigError(f"--space reads like ema_bars=5:60:5, stop_atr=0.5:4 or atr_bars=7,14, found {entry!r}")
-    kind = "int" if all(isinstance(number, int) for number in numbers) else "float"
+    kind = "int" if name not in fractional and all(isinstance(number, int) for number in numbers) else "float"
     return name, {kind: numbers[:2], **({"step": numbers[2]} if len(numbers) == 3 else {})}
 
 
@@ -524,21 +545,26 @@ def _print(found: Found) -> None:
 
     from grodtd.workflows.optimize import importances_or_reason
 
-    study, name = found.study, found.objectives[0]
+    study, names = found.study, found.objectives
+    name, is_front = names[0], len(names) > 1
     shown = [row for row in found.rows if row["objectives"][name] is not None and row["budget"] == 1.0]
+    if is_front:
+        front = set(found.front)
+        shown = [row for row in shown if row["number"] in front]
     shown.sort(key=lambda row: (-row["objectives"][name], row["number"]))
     table = Table(title=f"{study.study_id} · {study.strategy} · {study.optimizer} · {study.status}")
     searched = list(study.spec["search"]["space"])
-    for column in ("#", *searched, name, "total", "max_drawdown_daily", "trade_count"):
+    columns = {"total": "total", "max_drawdown_daily": "drawdown", "trade_count": "trades"}
+    columns = {column: title for column, title in columns.items() if column not in names}
+    for column in ("#", *searched, *names, *columns.values()):
         table.add_column(column, justify="right")
     for row in shown[:10]:
-        values = [row["columns"][c] for c in ("total", "max_drawdown_daily", "trade_count")]
+        values = {column: row["columns"][column] for column in columns}
         table.add_row(
             f"{row['number']}{' *' if found.chosen and row['number'] == found.chosen['number'] else ''}",
-            *(f"{row['params'][p]:g}" for p in searched),
-            f"{row['objectives'][name]:.4g}",
-            *(f"{v:.2%}" for v in values[:2]),
-            f"{values[2]:,.0f}",
+            *(f"{row['params'][p]:.5g}" for p in searched),
+            *(f"{row['columns'][n]:.4g}" for n in names),
+            *(f"{v:,.0f}" if column == "trade_count" else f"{v:.2%}" for column, v in values.items()),
         )
     Console().print(table)
     undefined = sum(bool(row["reason"]) for row in found.rows)
@@ -546,6 +572,11 @@ def _print(found: Found) -> None:
         f"{len(found.rows):,} of {study.n_trials:,} trials, {undefined:,} undefined; tried on these bars for"
         f" {study.hypothesis!r} so far: {found.configurations:,} configurations"
     )
+    if study.status in ("stopped", "failed"):
+        typer.echo(f"{study.status}: `grodt optimize resume {study.study_id}` goes on from here")
+    if is_front:
+        left = f", the first {len(shown[:10])} above" if len(shown) > 10 else ""
+        typer.echo(f"{len(shown):,} trials that no other beats in {' and '.join(names)}{left}; * is best by {name}")
     p = found.plateau
     if p is not None and p.best_value <= 0:
         typer.echo("even the best of this grid loses: there is nothing to choose")
