@@ -7,7 +7,7 @@ same `update` in a compiled loop, so research and live cannot differ. Rule C4a (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -19,6 +19,7 @@ from grodtd.domain.kernel import kernel, kernel_from_source
 
 MAX_FILLED_GAP_BARS: Final = 5
 SEED_WEIGHT: Final = 1e-4
+TOGETHER: Final = 4
 
 Update = Callable[[FloatArray, Bar], float]
 
@@ -54,19 +55,7 @@ class Indicator:
 
     def values(self, bars: Bars) -> FloatArray:
         """Return the value after each bar, shape (n_bars,), nan while undefined."""
-        loop = _loop_over(self.update)
-        out: FloatArray = loop(
-            bars.time,
-            bars.open,
-            bars.high,
-            bars.low,
-            bars.close,
-            bars.volume,
-            self.start(),
-            bars.gap_step_us,
-            self.restarts_after_gap,
-        )
-        return out
+        return values_together([self], bars)[0]
 
 
 class IndicatorStream:
@@ -106,27 +95,66 @@ def flat_bar(last: Bar, k: int, gap_step_us: int) -> Bar:
     return Bar(last.time + k * gap_step_us, last.close, last.close, last.close, last.close, 0.0)
 
 
+def values_together(indicators: Sequence[Indicator], bars: Bars) -> list[FloatArray]:
+    """Return `indicator.values(bars)` of each, in one pass over the bars; they must be alike.
+
+    A recursive average waits for its own last value at each bar. Several side by side wait together.
+
+    Raises
+    ------
+    ValueError
+        If there are none, more than `TOGETHER`, or they differ in more than their state (`is_alike`).
+    """
+    if not 1 <= len(indicators) <= TOGETHER or not all(is_alike(indicators[0], other) for other in indicators):
+        raise ValueError(f"one to {TOGETHER} indicators of the same kind are needed, found {list(indicators)}")
+    first, n = indicators[0], len(indicators)
+    # One loop is compiled for one, one for all places; the last indicator fills the places that are left.
+    places = [*indicators, *[indicators[-1]] * (TOGETHER - n)] if n > 1 else [first]
+    states, out = np.stack([indicator.start() for indicator in places]), np.empty((len(places), len(bars)))
+    columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
+    loop = _loop_over(first.update, len(places))
+    loop(*columns, states, bars.gap_step_us, first.restarts_after_gap, out)
+    return list(out[:n])
+
+
+def is_alike(one: Indicator, other: Indicator) -> bool:
+    """Whether two indicators differ only in the numbers of their state."""
+    return (
+        one.update is other.update
+        and one.restarts_after_gap == other.restarts_after_gap
+        and len(one.initial_state) == len(other.initial_state)
+    )
+
+
 _LOOP = """
-def values(time, open_, high, low, close, volume, state, gap_step_us, restarts_after_gap):
-    out = np.empty(time.size)
-    first_state = state.copy()
+def values(time, open_, high, low, close, volume, states, gap_step_us, restarts_after_gap, out):
+    {split}
+    first_states = states.copy()
     for t in range(time.size):
         if t > 0:
             missing = missing_bars(time[t - 1], time[t], gap_step_us)
             if missing > max_filled:
                 if restarts_after_gap:
-                    state[:] = first_state
+                    states[:] = first_states
             else:
                 last = Bar(time[t - 1], open_[t - 1], high[t - 1], low[t - 1], close[t - 1], volume[t - 1])
                 for k in range(1, missing + 1):
-                    update(state, flat_bar(last, k, gap_step_us))
-        out[t] = update(state, Bar(time[t], open_[t], high[t], low[t], close[t], volume[t]))
-    return out
+                    flat = flat_bar(last, k, gap_step_us)
+                    {fill}
+        bar = Bar(time[t], open_[t], high[t], low[t], close[t], volume[t])
+        {store}
 """
 
 
 @cache
-def _loop_over(update: Update) -> Any:  # Any: numba dispatchers have no static type
+def _loop_over(update: Update, count: int) -> Any:  # Any: numba dispatchers have no static type
+    """Return the loop over bars of `count` indicators side by side."""
+    places = range(count)
+    source = _LOOP.format(
+        split="; ".join(f"state_{i}, out_{i} = states[{i}], out[{i}]" for i in places),
+        fill="; ".join(f"update(state_{i}, flat)" for i in places),
+        store="; ".join(f"out_{i}[t] = update(state_{i}, bar)" for i in places),
+    )
     scope = {
         "np": np,
         "Bar": Bar,
@@ -135,7 +163,7 @@ def _loop_over(update: Update) -> Any:  # Any: numba dispatchers have no static 
         "flat_bar": flat_bar,
         "max_filled": MAX_FILLED_GAP_BARS,
     }
-    return kernel_from_source(_LOOP, name="values", like=update, scope=scope)
+    return kernel_from_source(source, name="values", like=update, scope=scope)
 
 
 def seed_fades_bars(alpha: float) -> int:
