@@ -15,7 +15,7 @@ import textwrap
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final, get_type_hints
 
@@ -24,7 +24,10 @@ import numpy.typing as npt
 
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep_kernel import (
-    EQUITY,
+    BASE_COLUMNS,
+    CARRIED,
+    FEW,
+    LEVEL_ROWS,
     LOSSES,
     NEEDS_ENGINE,
     REALISED,
@@ -34,15 +37,16 @@ from grodtd.backtest.sweep_kernel import (
     Engine,
     Runs,
     SweepMarket,
+    book_base,
     build_runs,
+    is_touched,
+    picked,
     play,
     play_by_engine,
-    screen,
-    unbook,
 )
 from grodtd.domain.bars import COLUMNS, US_PER_S, Bar, Bars, FloatArray, SideArray, daily_marks
 from grodtd.domain.errors import DataError, StrategyError
-from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, Indicator
+from grodtd.domain.indicator import MAX_FILLED_GAP_BARS, TOGETHER, Indicator, is_alike, values_together
 from grodtd.domain.kernel import kernel_from_source
 from grodtd.domain.market import BPS, Account, Step
 from grodtd.domain.run import RunResult
@@ -53,7 +57,7 @@ from grodtd.execution.fill_kernel import SAME_BAR
 from grodtd.execution.fills import Leg, engine_for, tradable_side
 
 # Indicators are kept while there is room for them: the working set of a sweep must not grow with its grid.
-_FEATURE_CACHE_BYTES: Final = 48 * 2**20
+_FEATURE_CACHE_BYTES: Final = 64 * 2**20
 # Combinations of one signal row played together: their daily arrays stay in the processor's cache.
 _CHUNK: Final = 256
 # A short that doubles in price can ruin an account that holds nothing else.
@@ -134,28 +138,28 @@ def run_sweep(
         found.by_engine[row] = True
         found.sums[row], found.equity[row], found.final[row] = single.sums[0], single.equity[0], single.final[0]
 
-    def alone(rows: npt.NDArray[np.intp]) -> None:
-        for row in rows:
-            by_itself(int(row))
-            if on_progress:
-                on_progress(1)
+    def alone(row: int) -> None:
+        by_itself(row)
+        if on_progress:
+            on_progress(1)
 
     n_threads = threads or len(os.sched_getaffinity(0))
     if why:
-        _for_each(alone, [np.array([row]) for row in range(n)], n_threads)
+        _for_each(alone, range(n), n_threads)
         return found
-    sweep = _Sweep(market, strategy, account)
+    groups = _groups(strategy, names, params, n_threads)
+    firsts = [combinations[int(rows[0])] for rows in groups]
+    sweep = _Sweep(market, strategy, account, firsts)
 
-    def together(rows: npt.NDArray[np.intp]) -> None:
-        found.sums[rows], found.equity[rows], found.final[rows], status = sweep.run(
-            params[rows], combinations[int(rows[0])]
-        )
+    def together(group: int) -> None:
+        rows = groups[group]
+        found.sums[rows], found.equity[rows], found.final[rows], status = sweep.run(group, params[rows])
         for row in rows[status == NEEDS_ENGINE]:
             by_itself(int(row))
         if on_progress:
             on_progress(int(rows.size))
 
-    _for_each(together, _groups(strategy, names, params, n_threads), n_threads)
+    _for_each(together, range(len(groups)), n_threads)
     return found
 
 
@@ -190,13 +194,13 @@ def as_sweep(result: RunResult) -> SweepResult:
     )
 
 
-def _for_each(work: Callable[[npt.NDArray[np.intp]], None], groups: list[npt.NDArray[np.intp]], threads: int) -> None:
-    if threads == 1 or len(groups) == 1:
-        for group in groups:
-            work(group)
+def _for_each(work: Callable[[int], None], items: range, threads: int) -> None:
+    if threads == 1 or len(items) == 1:
+        for item in items:
+            work(item)
         return
     with ThreadPoolExecutor(threads) as pool:
-        tasks = [pool.submit(work, group) for group in groups]
+        tasks = [pool.submit(work, item) for item in items]
         try:
             for task in tasks:
                 task.result()
@@ -207,10 +211,14 @@ def _for_each(work: Callable[[npt.NDArray[np.intp]], None], groups: list[npt.NDA
 
 
 def _groups(strategy: Strategy, names: tuple[str, ...], params: FloatArray, threads: int) -> list[npt.NDArray[np.intp]]:
-    """Return the rows that share their signals, in the order of their features; pieces enough for every thread."""
+    """Return the rows that share their signals; pieces enough for every thread.
+
+    Those follow each other that share most features: the parameter with the fewest values changes last.
+    """
     if not params.size:
         return []
     signal = [i for i, name in enumerate(names) if strategy.roles[name] != "bracket"]
+    signal.sort(key=lambda i: np.unique(params[:, i]).size)
     order = np.lexsort([params[:, i] for i in reversed(signal)]) if signal else np.arange(len(params))
     ordered = params[order][:, signal]
     starts = np.flatnonzero(np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))))
@@ -224,57 +232,84 @@ def _groups(strategy: Strategy, names: tuple[str, ...], params: FloatArray, thre
 class _Sweep:
     """What all combinations of a sweep share."""
 
-    def __init__(self, market: Market, strategy: Strategy, account: Account) -> None:
+    def __init__(self, market: Market, strategy: Strategy, account: Account, firsts: Sequence[tuple[Any, ...]]) -> None:
+        """`firsts` is one combination of each group that shares its signals."""
         self.bars, self.strategy, self.account = market.bars, strategy, account
         self.market = _sweep_market(market, account)
         self.gate = market.gate
         self._raw = market
-        self._features: OrderedDict[Indicator, FloatArray] = OrderedDict()
+        self._firsts = firsts
+        self._indicators = [strategy.indicators(first) for first in firsts]
+        self._features: OrderedDict[Indicator, Future[FloatArray]] = OrderedDict()
+        self._features_max = _FEATURE_CACHE_BYTES // (8 * len(market.bars))
         self._lock = threading.Lock()
         self._local = threading.local()
         self._decide, self._play = compiled_parts(strategy)
         self._segments = _segments(market.bars)
         self._needed = self._cash_needed_by_mark()
 
-    def run(
-        self, params: FloatArray, first: tuple[Any, ...]
-    ) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int8]]:
-        """Return (sums, equity at the marks, final equity, status) of combinations with the signals of `first`."""
-        features = [self._feature(i) for i in self.strategy.indicators(first)]
-        side = self._side(features, first)
-        runs, base, base_daily, worst_short = self._runs(side)
+    def run(self, group: int, params: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.int8]]:
+        """Return (sums, equity at the marks, final equity, status) of the combinations of a group."""
+        features = [self._feature(indicator, group) for indicator in self._indicators[group]]
+        side = self._side(features, self._indicators[group], self._firsts[group])
         n = len(params)
+        runs, base, base_daily, worst_short = self._runs(side)
         status = np.full(n, NEEDS_ENGINE if worst_short >= _SHORT_MOVE_MAX else SHARED, dtype=np.int8)
         sums, equity, final = np.empty((n, len(SUMS))), np.empty((n, self.market.mark_bar.size)), np.empty(n)
+        engine = self._engine(side)
         for at in range(0, n, _CHUNK):
             part = slice(at, min(at + _CHUNK, n))
             sums[part] = base
             daily = np.repeat(base_daily[None], part.stop - at, axis=0)
-            self._play(self.market, runs, self._engine(side), *features, params[part], sums[part], daily, status[part])
+            self._play(self.market, runs, engine, *features, params[part], sums[part], daily, status[part])
             self._judge_cash(daily, status[part])
-            path = self.account.initial_capital + np.cumsum(daily[:, EQUITY], axis=1)
+            path = self.account.initial_capital + np.cumsum(daily[:, REALISED] + daily[:, CARRIED], axis=1)
             equity[part], final[part] = path[:, :-1], path[:, -1]
         return sums, equity, final, status
 
-    def _feature(self, indicator: Indicator) -> FloatArray:
+    def _feature(self, indicator: Indicator, group: int) -> FloatArray:
+        """Return an indicator's values, computed together with like ones that the next groups will ask for."""
         with self._lock:
             found = self._features.get(indicator)
+            batch: list[Indicator] = []
             if found is not None:
                 self._features.move_to_end(indicator)
-                return found
-        found = indicator.values(self.bars)
-        with self._lock:
-            self._features[indicator] = found
-            while len(self._features) > 1 and len(self._features) * found.nbytes > _FEATURE_CACHE_BYTES:
-                self._features.popitem(last=False)
-        return found
+            else:
+                batch = self._batch(indicator, group)
+                self._features |= {wanted: Future() for wanted in batch}
+                found = self._features[indicator]
+                futures = [self._features[wanted] for wanted in batch]
+        if batch:
+            try:
+                values = values_together(batch, self.bars)
+            except BaseException as error:
+                for future in futures:
+                    future.set_exception(error)
+                raise
+            for future, value in zip(futures, values, strict=True):
+                future.set_result(value)
+            with self._lock:
+                while len(self._features) > max(self._features_max, 1):
+                    self._features.popitem(last=False)
+        return found.result()
 
-    def _side(self, features: list[FloatArray], params: tuple[Any, ...]) -> SideArray:
+    def _batch(self, indicator: Indicator, group: int) -> list[Indicator]:
+        batch = [indicator]
+        # Where there is little room, what is computed ahead would be dropped before it is used.
+        if self._features_max >= 2 * TOGETHER:
+            for coming in self._indicators[group + 1 : group + TOGETHER]:
+                batch += [
+                    other
+                    for other in coming
+                    if is_alike(indicator, other) and other not in batch and other not in self._features
+                ]
+        return batch[:TOGETHER]
+
+    def _side(self, features: list[FloatArray], indicators: list[Indicator], params: tuple[Any, ...]) -> SideArray:
         """Return the wanted sides, as `Strategy.decisions` and the engine make them."""
-        indicators = self.strategy.indicators(params)
         slowest = max((i.warmup_bars for i in indicators), default=1)
         after_gap = max((i.warmup_bars for i in indicators if i.restarts_after_gap), default=1)
-        needed = self.strategy.warmup_bars(params) + self.account.rules.latency_bars + 1
+        needed = slowest + self.account.rules.latency_bars + 1
         if len(self.bars) < needed:
             raise DataError(
                 f"{self.strategy.name} needs at least {needed} bars of {self.bars.symbol} {self.bars.timeframe} to warm"
@@ -298,21 +333,27 @@ class _Sweep:
             # For the worst case, a run a bar; what is never touched takes no memory.
             n = side.size
             first, entry, end = (np.empty(n, dtype=np.int64) for _ in range(3))
-            numbers = (np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n))
-            room = Runs(first, entry, end, np.empty(n, np.int8), np.empty(n, np.uint8), *numbers)
+            price, adverse, favourable = (np.empty(n) for _ in range(3))
+            base = np.empty((n, BASE_COLUMNS))
+            room = Runs(
+                first, entry, end, np.empty(n, np.int8), np.empty(n, np.uint8), price, adverse, favourable, base
+            )
             self._local.runs = room
         sums, daily = np.zeros(len(SUMS)), np.zeros((3, self.market.mark_bar.size + 1))
         count, worst_short = build_runs(self.market, side, room, sums, daily)
-        used = {name: getattr(room, name)[:count] for name in Runs._fields if name not in ("highest", "lowest")}
-        return room._replace(**used), sums, daily, worst_short
+        used: Any = (column[:count] for column in room)  # Any: a tuple of unlike arrays loses their types
+        return Runs(*used), sums, daily, worst_short
 
     def _engine(self, side: SideArray) -> Engine:
         found: Engine | None = getattr(self._local, "engine", None)
         if found is None:
-            n = len(self.bars)
-            raw = self._raw
+            # It plays runs with bars that may leave an order unfilled. Without such bars it is never asked.
+            is_needed = self.market.silent[-1] > 0 or bool(self.market.terms[0]["has_thin"])
+            n = len(self.bars) if is_needed else 1
+            gate, funding = self._raw.gate, self._raw.funding
+            gate, funding = None if gate is None else gate[:n], None if funding is None else funding[:n]
             bracket = np.empty((BRACKET_ROWS, n))
-            leg = Leg(self.bars, np.zeros(n, np.int8), bracket, self.account, raw.gate, raw.funding)
+            leg = Leg(self.bars[:n], np.zeros(n, np.int8), bracket, self.account, gate, funding)
             market, fine, books, curves, steps, step_of = engine_for(leg)
             found = Engine(market, fine, books, curves, books.account.copy(), books.symbols.copy(), steps, step_of)
             self._local.engine = found
@@ -325,7 +366,8 @@ class _Sweep:
         qty = terms["notional"] / np.minimum(bars.close, bars.open) if terms["notional"] > 0 else terms["qty"]
         cost = bars.open * qty * (1.0 + worse + impact * math.sqrt(float(np.max(qty)))) * (1.0 + taker) * 1.001
         needed = np.zeros(m.mark_bar.size + 1)
-        np.maximum.at(needed, m.mark_of, cost)
+        starts = np.flatnonzero(np.diff(m.mark_of, prepend=-1))
+        needed[m.mark_of[starts]] = np.maximum.reduceat(cost, starts)
         return needed
 
     def _judge_cash(self, daily: FloatArray, status: npt.NDArray[np.int8]) -> None:
@@ -349,6 +391,8 @@ def _sweep_market(market: Market, account: Account) -> SweepMarket:
     paid = np.empty(0)
     if market.funding is not None:
         paid = np.concatenate(([0.0], np.cumsum(bars.close * market.funding)))
+    is_thin = (bars.volume * share < 3 * largest).astype(np.uint8) if share else np.zeros(len(bars), np.uint8)
+    bars_by_mark = np.diff(mark_bar, prepend=-1, append=len(bars) - 1)
     terms = np.zeros(1, dtype=TERMS_DTYPE)
     for name, value in {
         "tick_num": tick.numerator,
@@ -365,17 +409,21 @@ def _sweep_market(market: Market, account: Account) -> SweepMarket:
         "is_edge": account.rules.reentry == "edge",
         "has_gate": market.gate is not None,
         "has_funding": market.funding is not None,
+        "has_thin": bool(is_thin.any()),
     }.items():
         terms[name] = value
     return SweepMarket(
         terms=terms,
         time=bars.time,
-        prices=np.column_stack((bars.open, bars.high, bars.low, bars.close)),
+        open=bars.open,
+        high=bars.high,
+        low=bars.low,
+        close=bars.close,
         costs=np.column_stack((costs[TAKER], costs[MAKER], costs[HALF_SPREAD] + costs[SLIPPAGE], costs[IMPACT])),
         gate=np.empty(0, np.int8) if market.gate is None else np.ascontiguousarray(market.gate, np.int8),
         silent=np.concatenate(([0], np.cumsum(bars.volume <= 0))).astype(np.int32),
-        is_thin=(bars.volume * share < 3 * largest).astype(np.uint8) if share else np.zeros(len(bars), np.uint8),
-        mark_of=np.searchsorted(mark_bar, np.arange(len(bars)), side="left").astype(np.int32),
+        is_thin=is_thin,
+        mark_of=np.repeat(np.arange(mark_bar.size + 1, dtype=np.int32), bars_by_mark),
         mark_bar=mark_bar,
         paid=paid,
     )
@@ -406,51 +454,86 @@ def fields_read(rule: Callable[..., Any], position: int) -> set[str] | None:
     return {read[id(use)] for use in uses}
 
 
-# Elementwise, without an early way out, so that the compiler makes vector instructions of it.
+# Elementwise, without an early way out, and on views whose indices cannot be negative, so that the compiler makes
+# vector instructions of it.
 _DECIDE = """
 def sides(time, open_, high, low, close, volume, {arguments}first, end, params, side):
-    is_bad = False
+    n_bad = 0
     for k in range(first.size):
-        for t in range(first[k], end[k]):
+        a, b = first[k], end[k]
+        if a >= b:
+            continue
+        v_time, v_open, v_high, v_low = time[a:b], open_[a:b], high[a:b], low[a:b]
+        v_close, v_volume, v_side = close[a:b], volume[a:b], side[a:b]
+        {views}
+        for t in range(b - a):
             is_defined = {defined}
-            wanted = decide(Bar(time[t], open_[t], high[t], low[t], close[t], volume[t]), Row({row}), params)
+            wanted = decide(
+                Bar(v_time[t], v_open[t], v_high[t], v_low[t], v_close[t], v_volume[t]), Row({row}), params
+            )
             is_side = (wanted == 0) | (wanted == 1) | (wanted == -1)
-            is_bad |= is_defined and not is_side
-            side[t] = int(wanted) if is_defined and is_side else 0
-    return is_bad
+            n_bad += is_defined & (not is_side)
+            v_side[t] = int(wanted) if is_defined & is_side else 0
+    return n_bad > 0
 """
 
 _PLAY = """
 def sweep(market, runs, engine, {arguments}params, sums, daily, status):
     n_runs, n = runs.entry.size, market.time.size
-    levels = np.empty((6, tile))
-    who, at, redo = np.empty(tile, np.int64), np.empty(tile, np.int64), np.empty(tile, np.int64)
+    most = tile + few
+    levels, spans = np.empty((level_rows, most)), np.empty((2, most), np.int64)
+    who, at, redo = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     flags = np.empty(tile, np.uint8)
+    # A call of `play` for a few trades costs more than they do: they wait for those of the next tile.
+    n_waiting, waiting = np.zeros(status.size, np.int64), np.empty((2, status.size, few), np.int64)
     {scratch}
     for a in range(0, n_runs, tile):
         b = min(a + tile, n_runs)
+        # Views of the tile, so that no index can be negative: then the screen becomes vector instructions.
+        entry, end, is_hard = runs.entry[a:b], runs.end[a:b], runs.is_hard[a:b]
+        price, adverse, favourable = runs.price[a:b], runs.adverse[a:b], runs.favourable[a:b]
         for k in range(b - a):
-            d = runs.entry[a + k] - 1
+            d = entry[k] - 1
             {gather}
         for c in range(status.size):
             if status[c] != 0:
                 continue
             p = Params({params})
+            is_limit = False
             for k in range(b - a):
                 found = bracket(Row({near}), p)
-                {store}
-            m = screen(runs, a, b, levels, who, at, flags)
-            if m < 0:
-                status[c] = 1
-                continue
-            unbook(market, runs, m, who, sums[c], daily[c])
+                flags[k] = (is_hard[k] == 0) & is_touched(
+                    found.stop,
+                    found.target,
+                    found.trail,
+                    found.break_even,
+                    found.max_bars,
+                    price[k],
+                    adverse[k],
+                    favourable[k],
+                    end[k] - entry[k],
+                )
+                is_limit |= found.limit > 0.0
+            m = picked(flags, b - a, a, runs.entry, who, at)
+            book_base(market, runs, m, who, sums[c], daily[c], -1.0)
+            for k in range(n_waiting[c]):
+                who[m + k], at[m + k] = waiting[0, c, k], waiting[1, c, k]
+            m += n_waiting[c]
             n_redo = 0
-            while m > 0:
-                m, n_redo = play(market, runs, m, who, at, levels, sums[c], daily[c], 1.0, redo, n_redo)
+            while m > (few if b < n_runs else 0):
                 for k in range(m):
                     d = at[k] - 1
                     found = bracket(Row({far}), p)
+                    is_limit |= found.limit > 0.0
                     {store}
+                m, n_redo = play(market, runs, m, who, at, levels, spans, sums[c], daily[c], 1.0, redo, n_redo)
+            if is_limit:
+                # A bracket enters by a limit, which the engine must play.
+                status[c] = 1
+                continue
+            for k in range(m):
+                waiting[0, c, k], waiting[1, c, k] = who[k], at[k]
+            n_waiting[c] = m
             if n_redo > 0:
                 # Taken out again trade by trade, up to the one the engine must fill, and played by it from the start.
                 for k in range(n_redo):
@@ -461,7 +544,7 @@ def sweep(market, runs, engine, {arguments}params, sums, daily, status):
                         d = at[k] - 1
                         found = bracket(Row({far}), p)
                         {store}
-                    m, _ = play(market, runs, m, who, at, levels, sums[c], daily[c], -1.0, redo, 0)
+                    m, _ = play(market, runs, m, who, at, levels, spans, sums[c], daily[c], -1.0, redo, 0)
             for k in range(n_redo):
                 r = redo[k]
                 for d in range(runs.first[r] - 1, min(runs.end[r], n - 1) + 1):
@@ -531,15 +614,19 @@ def _compiled(decide: Any, bracket: Any, row: Any, params: Any) -> tuple[Any, An
         "decide": decide,
         "bracket": bracket,
         "tile": TILE_RUNS,
-        "screen": screen,
-        "unbook": unbook,
+        "few": FEW,
+        "level_rows": LEVEL_ROWS,
+        "is_touched": is_touched,
+        "picked": picked,
+        "book_base": book_base,
         "play": play,
         "play_by_engine": play_by_engine,
     }
     sides = _DECIDE.format(
         arguments=arguments,
-        defined=" and ".join(f"f_{name}[t] == f_{name}[t]" for name in names) or "True",
-        row=", ".join(f"f_{name}[t]" for name in names),
+        views="; ".join(f"v_{name} = f_{name}[a:b]" for name in names) or "pass",
+        defined=" & ".join(f"(v_{name}[t] == v_{name}[t])" for name in names) or "True",
+        row=", ".join(f"v_{name}[t]" for name in names),
     )
     return (
         kernel_from_source(sides, name="sides", like=decide, scope=scope),

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from grodtd.backtest.level_search import first_touch
 from grodtd.domain.bars import FloatArray, IntArray, SideArray
 from grodtd.domain.kernel import kernel
 from grodtd.domain.run import COUNTERS
@@ -38,21 +39,28 @@ Flags = npt.NDArray[np.uint8]
 SmallInts = npt.NDArray[np.int32]
 
 _COUNT, _WINS, _WON, _LOST, _GROSS, _FEES, _SLIPPAGE, _FUNDING, _BORROW, _HELD, _AMBIGUOUS, _NOTIONAL = range(len(SUMS))
-# Layers of the daily array: change of equity, result of trades closed, losses among them.
-EQUITY, REALISED, LOSSES = range(3)
+# Layers of the daily array: result of trades closed, losses among them, and what of it belongs to other days because
+# the trade was held over a mark. Equity changes by the first and the last.
+REALISED, LOSSES, CARRIED = range(3)
+# Columns of `Runs.base`.
+_PNL, _BASE_GROSS, _BASE_SLIPPAGE, _BASE_FEES, _BASE_FUNDING, _BASE_BORROW, _BASE_NOTIONAL, _BASE_HELD = range(8)
+BASE_COLUMNS: Final = 8
 
 # What became of a combination.
 SHARED, NEEDS_ENGINE = range(2)
 
-TILE_RUNS: Final = 2048
+TILE_RUNS: Final = 512
+FEW: Final = 32  # trades that are not worth a call of `play`
+# Rows of the scratch array `levels`: the bracket by trade, overwritten by the prices it comes to.
+LEVEL_ROWS: Final = 6
+_STOP, _TARGET, _TRAIL, _EVEN, _PRICE, _MAX_BARS = range(LEVEL_ROWS)
 _HOUR_US: Final = 3_600_000_000
 _REDUCED_TO_CASH: Final = COUNTERS.index("reduced_to_cash")
 _NO_CASH: Final = COUNTERS.index("rejected_no_cash")
 _NOISE: Final = 2e-9  # of a price: more than any rounding of a level to its tick forgives
 
 
-# Columns of `SweepMarket.prices` and `.costs`.
-OPEN, HIGH, LOW, CLOSE = range(4)
+# Columns of `SweepMarket.costs`.
 TAKER, MAKER, WORSE, IMPACT = range(4)
 
 # What does not change from bar to bar. A record, because records travel between functions as one pointer, while each
@@ -73,6 +81,7 @@ TERMS_DTYPE: Final = np.dtype(
         ("is_edge", np.bool_),
         ("has_gate", np.bool_),
         ("has_funding", np.bool_),
+        ("has_thin", np.bool_),  # whether any bar is thin
     ]
 )
 
@@ -82,7 +91,10 @@ class SweepMarket(NamedTuple):
 
     terms: Rows  # one row of TERMS_DTYPE
     time: IntArray
-    prices: FloatArray  # (n, 4)
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
     costs: FloatArray  # (n or 1, 4): fees, half-spread and slippage, impact times the root of the quantity; fractions
     gate: SideArray
     silent: SmallInts  # bars before this one without volume; n + 1 of them
@@ -103,8 +115,7 @@ class Runs(NamedTuple):
     price: FloatArray  # of the first entry
     adverse: FloatArray  # furthest the market goes against it
     favourable: FloatArray  # and for it, the open at which it would be closed included
-    highest: FloatArray  # by bar: from here to the end of the run
-    lowest: FloatArray
+    base: FloatArray  # (n, BASE_COLUMNS): what it comes to if its bracket is never touched
 
 
 class Engine(NamedTuple):
@@ -128,12 +139,10 @@ def _qty(terms: Record, close: float) -> float:
 
 
 @kernel
-def _price(terms: Record, costs: FloatArray, bar: int, reference: float, direction: int, qty: float) -> float:
+def _price(terms: Record, worse: float, impact: float, reference: float, direction: int, qty: float) -> float:
     """Fill price of a market order or stop (F1, F9)."""
-    at = bar * terms["cost_stride"]
-    worse = costs[at, WORSE]
-    if costs[at, IMPACT] > 0.0:
-        worse += costs[at, IMPACT] * math.sqrt(qty)
+    if impact > 0.0:
+        worse += impact * math.sqrt(qty)
     return whole_steps(reference * (1.0 + direction * worse), terms["tick_num"], terms["tick_den"], direction > 0)
 
 
@@ -150,7 +159,7 @@ def _next_entry(has_gate: bool, gate: SideArray, bar: int, end: int) -> int:
 
 @kernel
 def _borrow(
-    terms: Record, time: IntArray, prices: FloatArray, qty: float, entry: int, exit_bar: int, at_open: bool, ref: float
+    terms: Record, time: IntArray, close: FloatArray, qty: float, entry: int, exit_bar: int, at_open: bool, ref: float
 ) -> float:
     """Borrow of a short, as the engine charges it: each hour started, at the close of the bar it starts in (F11)."""
     hours, paid, bar_us = 0, 0.0, terms["interval_us"]
@@ -159,97 +168,156 @@ def _borrow(
         until = time[t] + (0 if is_exit and at_open else bar_us)
         started = max(-((time[entry] - until) // _HOUR_US), 1)
         if started > hours:
-            paid += (started - hours) * terms["borrow_rate"] * qty * (ref if is_exit else prices[t, CLOSE])
+            paid += (started - hours) * terms["borrow_rate"] * qty * (ref if is_exit else close[t])
             hours = started
     return float(paid)
 
 
 @kernel
-def _book(
-    sums: FloatArray,
-    daily: FloatArray,
-    sign: float,
-    gross: float,
-    at_fills: float,
-    fees: float,
-    funding: float,
-    borrow: float,
-    notional: float,
-    held: int,
-    is_ambiguous: bool,
-    mark: int,
-) -> float:
-    """Add a trade to the sums of a combination, or with sign -1 take it out again; return its net profit."""
-    pnl = at_fills - fees - funding - borrow
-    sums[_COUNT] += sign
-    if pnl > 0.0:
-        sums[_WINS] += sign
-        sums[_WON] += sign * pnl
-    else:
-        sums[_LOST] -= sign * pnl
-        daily[LOSSES, mark] -= sign * pnl
-    sums[_GROSS] += sign * gross
-    sums[_FEES] += sign * fees
-    sums[_SLIPPAGE] += sign * (gross - at_fills)
-    sums[_FUNDING] += sign * funding
-    sums[_BORROW] += sign * borrow
-    sums[_NOTIONAL] += sign * notional
-    sums[_HELD] += sign * held
-    sums[_AMBIGUOUS] += sign * is_ambiguous
-    daily[REALISED, mark] += sign * pnl
-    daily[EQUITY, mark] += sign * pnl
-    return pnl
-
-
-@kernel
 def _book_marks(
-    market: SweepMarket, daily: FloatArray, sign: float, side: int, qty: float, entry: int, exit_bar: int, price: float
+    terms: Record,
+    time: IntArray,
+    close: FloatArray,
+    paid: FloatArray,
+    mark_bar: IntArray,
+    carried: FloatArray,
+    first_mark: int,
+    last_mark: int,
+    sign: float,
+    side: int,
+    qty: float,
+    entry: int,
+    price: float,
+    entry_fee: float,
 ) -> None:
     """Move the profit of a trade held over daily marks to the days it was made in."""
-    terms, prices, mark_bar = market.terms[0], market.prices, market.mark_bar
-    entry_fee = market.costs[entry * terms["cost_stride"], TAKER] * qty * price
-    before, last = 0.0, market.mark_of[exit_bar]
-    for mark in range(market.mark_of[entry], last):
+    before = 0.0
+    for mark in range(first_mark, last_mark):
         t = mark_bar[mark]
-        open_pnl = side * qty * (prices[t, CLOSE] - price) - entry_fee
+        open_pnl = side * qty * (close[t] - price) - entry_fee
         if terms["has_funding"]:
-            open_pnl -= side * qty * (market.paid[t + 1] - market.paid[entry])
+            open_pnl -= side * qty * (paid[t + 1] - paid[entry])
         if terms["borrow_rate"] > 0.0 and side < 0:
-            open_pnl -= _borrow(terms, market.time, prices, qty, entry, t, False, prices[t, CLOSE])
-        daily[EQUITY, mark] += sign * (open_pnl - before)
+            open_pnl -= _borrow(terms, time, close, qty, entry, t, False, close[t])
+        carried[mark] += sign * (open_pnl - before)
         before = open_pnl
-    daily[EQUITY, last] -= sign * before
+    carried[last_mark] -= sign * before
 
 
 @kernel
-def _book_base(
-    market: SweepMarket, runs: Runs, n: int, who: IntArray, sums: FloatArray, daily: FloatArray, sign: float
-) -> None:
-    """Book the first `n` runs of `who`, as if their brackets were never touched."""
+def _write_base(market: SweepMarket, runs: Runs, n: int) -> None:
+    """Write down what each of the first `n` runs comes to if its bracket is never touched."""
     terms = market.terms[0]
-    time, prices, costs, mark_of, paid = market.time, market.prices, market.costs, market.mark_of, market.paid
-    entries, ends, sides, entry_prices = runs.entry, runs.end, runs.side, runs.price
-    stride, has_funding = terms["cost_stride"], terms["has_funding"]
-    for j in range(n):
-        r = who[j]
-        entry, end, side, price = entries[r], ends[r], sides[r], entry_prices[r]
-        qty = _qty(terms, prices[entry - 1, CLOSE])
+    time, open_, close, costs, paid = market.time, market.open, market.close, market.costs, market.paid
+    entries, ends, sides, prices, base = runs.entry, runs.end, runs.side, runs.price, runs.base
+    stride, has_funding, has_borrow = terms["cost_stride"], terms["has_funding"], terms["borrow_rate"] > 0.0
+    for r in range(n):
+        entry, end, side, price = entries[r], ends[r], sides[r], prices[r]
+        qty = _qty(terms, close[entry - 1])
         at_open = end < terms["n_bars"]
         bar = end if at_open else end - 1
-        reference = prices[bar, OPEN] if at_open else prices[bar, CLOSE]
-        exit_price = _price(terms, costs, bar, reference, -side, qty)
+        reference = open_[bar] if at_open else close[bar]
+        exit_price = _price(terms, costs[bar * stride, WORSE], costs[bar * stride, IMPACT], reference, -side, qty)
         fees = qty * (costs[entry * stride, TAKER] * price + costs[bar * stride, TAKER] * exit_price)
         # Settled at the end of each bar it is still held at; the end of the data comes after that.
         funding = side * qty * (paid[end] - paid[entry]) if has_funding else 0.0
         borrow = 0.0
-        if terms["borrow_rate"] > 0.0 and side < 0:
-            borrow = _borrow(terms, time, prices, qty, entry, bar, at_open, reference)
-        gross = side * qty * (reference - prices[entry, OPEN])
+        if has_borrow and side < 0:
+            borrow = _borrow(terms, time, close, qty, entry, bar, at_open, reference)
+        gross = side * qty * (reference - open_[entry])
         at_fills = side * qty * (exit_price - price)
-        notional = qty * (price + exit_price)
-        _book(sums, daily, sign, gross, at_fills, fees, funding, borrow, notional, end - entry, False, mark_of[bar])
-        if mark_of[bar] > mark_of[entry]:
-            _book_marks(market, daily, sign, side, qty, entry, bar, price)
+        base[r, _PNL] = at_fills - fees - funding - borrow
+        base[r, _BASE_GROSS] = gross
+        base[r, _BASE_SLIPPAGE] = gross - at_fills
+        base[r, _BASE_FEES] = fees
+        base[r, _BASE_FUNDING] = funding
+        base[r, _BASE_BORROW] = borrow
+        base[r, _BASE_NOTIONAL] = qty * (price + exit_price)
+        base[r, _BASE_HELD] = end - entry
+
+
+@kernel
+def book_base(
+    market: SweepMarket, runs: Runs, n: int, who: IntArray, sums: FloatArray, daily: FloatArray, sign: float
+) -> None:
+    """Add what the first `n` runs of `who` come to with untouched brackets, or with sign -1 take it out again."""
+    terms = market.terms[0]
+    time, close, paid, costs = market.time, market.close, market.paid, market.costs
+    mark_of, mark_bar = market.mark_of, market.mark_bar
+    entries, ends, sides, prices, base = runs.entry, runs.end, runs.side, runs.price, runs.base
+    realised, losses, carried = daily[REALISED], daily[LOSSES], daily[CARRIED]
+    last_bar = terms["n_bars"] - 1
+    wins, won, lost, gross, slippage, fees, funding, borrow, notional, held = 0, *(0.0,) * 9
+    for j in range(n):
+        r = who[j]
+        pnl = base[r, _PNL]
+        loss = -min(pnl, 0.0)
+        wins += pnl > 0.0
+        won += max(pnl, 0.0)
+        lost += loss
+        gross += base[r, _BASE_GROSS]
+        slippage += base[r, _BASE_SLIPPAGE]
+        fees += base[r, _BASE_FEES]
+        funding += base[r, _BASE_FUNDING]
+        borrow += base[r, _BASE_BORROW]
+        notional += base[r, _BASE_NOTIONAL]
+        held += base[r, _BASE_HELD]
+        bar = min(ends[r], last_bar)
+        entry, mark = entries[r], mark_of[bar]
+        realised[mark] += sign * pnl
+        losses[mark] += sign * loss
+        if mark > mark_of[entry]:
+            side, price, qty = sides[r], prices[r], _qty(terms, close[entry - 1])
+            entry_fee = costs[entry * terms["cost_stride"], TAKER] * qty * price
+            _book_marks(
+                terms,
+                time,
+                close,
+                paid,
+                mark_bar,
+                carried,
+                mark_of[entry],
+                mark,
+                sign,
+                side,
+                qty,
+                entry,
+                price,
+                entry_fee,
+            )
+    _add(sums, sign, n, wins, won, lost, gross, slippage, fees, funding, borrow, notional, held, 0)
+
+
+@kernel
+def _add(
+    sums: FloatArray,
+    sign: float,
+    count: int,
+    wins: int,
+    won: float,
+    lost: float,
+    gross: float,
+    slippage: float,
+    fees: float,
+    funding: float,
+    borrow: float,
+    notional: float,
+    held: float,
+    ambiguous: int,
+) -> None:
+    """Add totals of trades to the sums of a combination, or with sign -1 take them out again."""
+    sums[_COUNT] += sign * count
+    sums[_WINS] += sign * wins
+    sums[_WON] += sign * won
+    sums[_LOST] += sign * lost
+    sums[_GROSS] += sign * gross
+    sums[_SLIPPAGE] += sign * slippage
+    sums[_FEES] += sign * fees
+    sums[_FUNDING] += sign * funding
+    sums[_BORROW] += sign * borrow
+    sums[_NOTIONAL] += sign * notional
+    sums[_HELD] += sign * held
+    sums[_AMBIGUOUS] += sign * ambiguous
 
 
 @kernel
@@ -261,98 +329,98 @@ def build_runs(
     Returns the number of runs, and the furthest that a short went against its price, as a fraction of it.
     """
     terms = market.terms[0]
-    prices, costs, gate, silent, is_thin = market.prices, market.costs, market.gate, market.silent, market.is_thin
-    firsts, entries, ends, sides, entry_prices = runs.first, runs.entry, runs.end, runs.side, runs.price
-    is_hard, adverse, favourable, highest, lowest = (
-        runs.is_hard,
-        runs.adverse,
-        runs.favourable,
-        runs.highest,
-        runs.lowest,
-    )
-    easy = np.empty(entries.size, dtype=np.int64)
-    n, has_gate = side.size, bool(terms["has_gate"])
-    count, n_easy, worst_short = 0, 0, 0.0
-    t = 1
-    while t < n:
-        s = side[t - 1]
-        if s == 0:
-            t += 1
-            continue
-        first = t
-        while t < n and side[t - 1] == s:
-            t += 1
-        entry = _next_entry(has_gate, gate, first, t)
-        if entry < 0:
-            continue
-        high, low = -math.inf, math.inf
-        if t < n:
-            high, low = (prices[t, OPEN], math.inf) if s > 0 else (-math.inf, prices[t, OPEN])
-        for u in range(t - 1, entry - 1, -1):
-            high = max(high, prices[u, HIGH])
-            low = min(low, prices[u, LOW])
-            highest[u] = high
-            lowest[u] = low
-        price = _price(terms, costs, entry, prices[entry, OPEN], s, _qty(terms, prices[entry - 1, CLOSE]))
+    high, low, open_, close = market.high, market.low, market.open, market.close
+    costs, gate, silent, is_thin = market.costs, market.gate, market.silent, market.is_thin
+    firsts, entries, ends, sides, prices = runs.first, runs.entry, runs.end, runs.side, runs.price
+    is_hard, adverse, favourable, stride = runs.is_hard, runs.adverse, runs.favourable, terms["cost_stride"]
+    n, has_gate, has_thin = side.size, bool(terms["has_gate"]), bool(terms["has_thin"])
+    if n < 2:
+        return 0, 0.0
+    # Bars at which the wanted side changes, and then those of them that lead to an entry, are picked without a branch:
+    # nobody could predict it.
+    firsts[0], n_changes = 1, 1
+    for t in range(2, n):
+        firsts[n_changes] = t
+        n_changes += side[t - 1] != side[t - 2]
+    count = 0
+    for k in range(n_changes):
+        first, end = firsts[k], firsts[k + 1] if k + 1 < n_changes else n
+        s = side[first - 1]
+        entry = first
+        if has_gate and s != 0:
+            entry = _next_entry(True, gate, first, end)
         firsts[count] = first
         entries[count] = entry
-        ends[count] = t
+        ends[count] = end
         sides[count] = s
-        entry_prices[count] = price
-        adverse[count] = price - low if s > 0 else high - price
-        favourable[count] = high - price if s > 0 else price - low
+        count += (s != 0) & (entry >= 0)
+    worst_short = 0.0
+    for r in range(count):
+        first, entry, end, s = firsts[r], entries[r], ends[r], sides[r]
+        lowest, highest = _extremes(low, high, entry, end)
+        if end < n and s > 0:
+            highest = max(highest, open_[end])
+        if end < n and s < 0:
+            lowest = min(lowest, open_[end])
+        worse, impact = costs[entry * stride, WORSE], costs[entry * stride, IMPACT]
+        price = _price(terms, worse, impact, open_[entry], s, _qty(terms, close[entry - 1]))
+        prices[r] = price
+        adverse[r] = price - lowest if s > 0 else highest - price
+        favourable[r] = highest - price if s > 0 else price - lowest
         if s < 0:
-            worst_short = max(worst_short, high / low)
+            worst_short = max(worst_short, highest / lowest)
         # Orders wait in a bar without volume, and are cut in one with too little of it.
-        is_hard[count] = silent[min(t + 1, n)] > silent[first] or is_thin[entry] != 0 or is_thin[min(t, n - 1)] != 0
-        if is_hard[count] == 0:
-            easy[n_easy] = count
-            n_easy += 1
-        count += 1
-    _book_base(market, runs, n_easy, easy, sums, daily, 1.0)
+        is_hard[r] = silent[min(end + 1, n)] > silent[first]
+        if has_thin and (is_thin[entry] != 0 or is_thin[min(end, n - 1)] != 0):
+            is_hard[r] = 1
+    _write_base(market, runs, count)
+    easy, n_easy = np.empty(TILE_RUNS, dtype=np.int64), 0
+    for r in range(count):
+        easy[n_easy] = r
+        n_easy += is_hard[r] == 0
+        if n_easy == TILE_RUNS or r + 1 == count:
+            book_base(market, runs, n_easy, easy, sums, daily, 1.0)
+            n_easy = 0
     return count, worst_short
 
 
 @kernel
-def screen(runs: Runs, first: int, end: int, levels: FloatArray, who: IntArray, at: IntArray, flags: Flags) -> int:
-    """Find the runs of a tile whose bracket may be touched; move their brackets to the front of `levels`.
-
-    Returns their number, or -1 if a bracket enters by a limit, which the engine must play.
-    """
-    is_limit = False
-    # Views of the tile, so that no index can be negative: then the loop becomes vector instructions.
-    n_tile = end - first
-    price, adverse, favourable = runs.price[first:end], runs.adverse[first:end], runs.favourable[first:end]
-    entry, ends, is_hard = runs.entry[first:end], runs.end[first:end], runs.is_hard[first:end]
-    stop, target, trail, even = levels[0, :n_tile], levels[1, :n_tile], levels[2, :n_tile], levels[3, :n_tile]
-    limit, max_bars = levels[4, :n_tile], levels[5, :n_tile]
-    for k in range(n_tile):
-        slack = _NOISE * price[k]
-        is_touched = (stop[k] > 0.0) & (stop[k] <= adverse[k] + slack)
-        is_touched |= (target[k] > 0.0) & (target[k] <= favourable[k] + slack)
-        is_touched |= (trail[k] > 0.0) | (even[k] > 0.0)
-        is_touched |= (max_bars[k] > 0.0) & (max_bars[k] < ends[k] - entry[k])
-        flags[k] = is_touched & (is_hard[k] == 0)
-        is_limit |= limit[k] > 0.0
-    if is_limit:
-        return -1
-    n = 0
-    for k in range(end - first):
-        who[n] = k
-        n += flags[k]
-    for j in range(n):
-        k = who[j]
-        for row in range(6):
-            levels[row, j] = levels[row, k]
-        who[j] = first + k
-        at[j] = runs.entry[first + k]
-    return n
+def _extremes(low: FloatArray, high: FloatArray, first: int, end: int) -> tuple[float, float]:
+    lowest, highest = low[first], high[first]
+    for t in range(first + 1, end):
+        lowest = min(lowest, low[t])
+        highest = max(highest, high[t])
+    return lowest, highest
 
 
 @kernel
-def unbook(market: SweepMarket, runs: Runs, n: int, who: IntArray, sums: FloatArray, daily: FloatArray) -> None:
-    """Take the first `n` runs of `who` out of the totals again."""
-    _book_base(market, runs, n, who, sums, daily, -1.0)
+def is_touched(
+    stop: float,
+    target: float,
+    trail: float,
+    even: float,
+    max_bars: float,
+    price: float,
+    adverse: float,
+    favourable: float,
+    n_bars: int,
+) -> bool:
+    """Whether a bracket may end a run of `n_bars` bars early; no branches, for loops of vector instructions."""
+    slack = _NOISE * price
+    is_stopped = (stop > 0.0) & (stop <= adverse + slack)
+    is_reached = (target > 0.0) & (target <= favourable + slack)
+    return is_stopped | is_reached | (trail > 0.0) | (even > 0.0) | ((max_bars > 0.0) & (max_bars < n_bars))
+
+
+@kernel
+def picked(flags: Flags, n: int, first: int, entry: IntArray, who: IntArray, at: IntArray) -> int:
+    """List the flagged ones of the `n` runs from `first` and their entries; return how many there are."""
+    count = 0
+    for k in range(n):
+        who[count] = first + k
+        at[count] = entry[first + k]
+        count += flags[k]
+    return count
 
 
 @kernel
@@ -363,6 +431,7 @@ def play(
     who: IntArray,
     at: IntArray,
     levels: FloatArray,
+    spans: IntArray,
     sums: FloatArray,
     daily: FloatArray,
     sign: float,
@@ -372,177 +441,257 @@ def play(
     """Play one trade in each of `n` runs, entered at the bars `at` with the brackets `levels`.
 
     Writes the runs that are entered again, and where, to the front of `who` and `at`; appends those that the engine
-    must play to `redo`. Returns both numbers.
+    must play to `redo`. Returns both numbers. `levels` and `spans` are overwritten.
+
+    Three passes: levels, then where they are touched, then what that comes to. Only the second has a branch that
+    nobody can predict, and there the processor finds everything it needs in its first cache.
     """
     terms = market.terms[0]
-    time, prices, costs, gate, is_thin = market.time, market.prices, market.costs, market.gate, market.is_thin
-    mark_of, paid = market.mark_of, market.paid
-    ends, sides, highest, lowest = runs.end, runs.side, runs.highest, runs.lowest
+    time, open_, high, low, close = market.time, market.open, market.high, market.low, market.close
+    costs, gate, is_thin, mark_of, paid = market.costs, market.gate, market.is_thin, market.mark_of, market.paid
+    ends, sides, mark_bar = runs.end, runs.side, market.mark_bar
+    realised, losses, carried = daily[REALISED], daily[LOSSES], daily[CARRIED]
     n_bars, stride, tick_num, tick_den = terms["n_bars"], terms["cost_stride"], terms["tick_num"], terms["tick_den"]
-    tick = tick_num / tick_den
-    again = 0
+    has_gate, has_thin, has_funding, is_edge = (
+        terms["has_gate"],
+        terms["has_thin"],
+        terms["has_funding"],
+        terms["is_edge"],
+    )
+    has_borrow, same_bar, tick = terms["borrow_rate"] > 0.0, terms["same_bar"], tick_num / tick_den
     for j in range(n):
-        r, entry = who[j], at[j]
-        side, end = sides[r], ends[r]
+        entry, side, end = at[j], sides[who[j]], ends[who[j]]
         s = float(side)
-        qty = _qty(terms, prices[entry - 1, CLOSE])
-        price = _price(terms, costs, entry, prices[entry, OPEN], side, qty)
-        stop, target, trail, break_even, max_bars = levels[0, j], levels[1, j], levels[2, j], levels[3, j], levels[5, j]
-        stop_level = math.nan
+        worse, impact = costs[entry * stride, WORSE], costs[entry * stride, IMPACT]
+        price = _price(terms, worse, impact, open_[entry], side, _qty(terms, close[entry - 1]))
+        stop, target, max_bars = levels[_STOP, j], levels[_TARGET, j], levels[_MAX_BARS, j]
+        # Beyond any price where there is no such level.
+        stop_level, target_level = -s * math.inf, s * math.inf
         if stop > 0.0:
             stop_level = whole_steps(price - s * stop, tick_num, tick_den, side < 0)
-        target_level = math.nan
         if target > 0.0:
             target_level = whole_steps(price + s * target, tick_num, tick_den, side < 0)
+        levels[_STOP, j] = stop_level
+        levels[_TARGET, j] = target_level
+        levels[_PRICE, j] = price
         # The bar at whose open time is up; beyond `end` it never is.
-        time_up = entry + math.ceil(max_bars) if 0.0 < max_bars < end - entry else end
-
-        bar, at_open, is_limit, is_ambiguous, is_end, reference = -1, False, False, False, False, 0.0
-        if trail > 0.0 or break_even > 0.0:
+        spans[0, j] = entry + math.ceil(max_bars) if 0.0 < max_bars < end - entry else end
+    for j in range(n):
+        stop, target, time_up = levels[_STOP, j], levels[_TARGET, j], spans[0, j]
+        if levels[_TRAIL, j] > 0.0 or levels[_EVEN, j] > 0.0:
+            spans[1, j] = time_up
+        else:
+            spans[1, j] = first_touch(low, high, at[j], time_up, min(stop, target), max(stop, target))
+    again, count, wins, ambiguous = 0, 0, 0, 0
+    won, lost, sum_gross, slippage, sum_fees, sum_funding, sum_borrow, sum_notional, held = (0.0,) * 9
+    for j in range(n):
+        r, entry, time_up, bar = who[j], at[j], spans[0, j], spans[1, j]
+        side, end = sides[r], ends[r]
+        s = float(side)
+        stop_level, target_level, price = levels[_STOP, j], levels[_TARGET, j], levels[_PRICE, j]
+        at_open, is_limit, is_ambiguous, is_end, is_bracket = False, False, False, False, True
+        if bar < time_up:
+            o = open_[bar]
+            worst, best = (low[bar], high[bar]) if side > 0 else (high[bar], low[bar])
+            is_stopped = s * (worst - stop_level) <= 0.0
+            is_limit = is_through(tick, side, best, target_level)
+            is_gap = (s * (o - stop_level) <= 0.0) | is_through(tick, side, o, target_level)
+            reference = stop_level if is_stopped else target_level
+            if (is_stopped == is_limit) | is_gap:
+                bar, at_open, is_limit, is_ambiguous, reference = _fixed_exit(
+                    open_, high, low, same_bar, side, entry, bar, time_up, stop_level, target_level, tick
+                )
+        elif levels[_TRAIL, j] > 0.0 or levels[_EVEN, j] > 0.0:
             bar, at_open, is_limit, is_ambiguous, reference = _moving_exit(
-                prices, terms, side, price, entry, time_up, stop_level, target_level, trail, break_even
+                open_,
+                high,
+                low,
+                terms,
+                side,
+                price,
+                entry,
+                time_up,
+                stop_level,
+                target_level,
+                levels[_TRAIL, j],
+                levels[_EVEN, j],
             )
         else:
-            worst = lowest[entry] if side > 0 else highest[entry]
-            best = highest[entry] if side > 0 else lowest[entry]
-            if s * (worst - stop_level) <= 0.0 or s * (best - target_level) >= 0.0:  # false for nan
-                bar, at_open, is_limit, is_ambiguous, reference = _fixed_exit(
-                    prices, terms["same_bar"], side, entry, time_up, stop_level, target_level, tick
-                )
-        is_bracket = bar >= 0
-        if not is_bracket:
+            bar, reference = -1, 0.0
+        if bar < 0:
             at_open = time_up < n_bars
             is_end = not at_open
             bar = time_up if at_open else n_bars - 1
-            reference = prices[bar, OPEN] if at_open else prices[bar, CLOSE]
+            reference = open_[bar] if at_open else close[bar]
             is_bracket = time_up < end
             # The target rests until the open at which the market order closes what is left.
             if at_open and is_through(tick, side, reference, target_level):
                 reference, is_limit = target_level, True
-        if is_thin[bar] != 0 or is_thin[entry] != 0:
+        if has_thin and (is_thin[bar] != 0 or is_thin[entry] != 0):
             if sign > 0.0:
                 redo[n_redo] = r
             n_redo += 1
             continue
-        exit_price, rate = reference, costs[bar * stride, MAKER]
-        if not is_limit:
-            exit_price, rate = _price(terms, costs, bar, reference, -side, qty), costs[bar * stride, TAKER]
-        fees = qty * (costs[entry * stride, TAKER] * price + rate * exit_price)
+        qty = _qty(terms, close[entry - 1])
+        at_market = _price(terms, costs[bar * stride, WORSE], costs[bar * stride, IMPACT], reference, -side, qty)
+        exit_price = reference if is_limit else at_market
+        rate = costs[bar * stride, MAKER] if is_limit else costs[bar * stride, TAKER]
+        entry_fee = qty * costs[entry * stride, TAKER] * price
+        fees = entry_fee + qty * rate * exit_price
         funding = borrow = 0.0
-        if terms["has_funding"]:
+        if has_funding:
             funding = side * qty * (paid[bar + 1 if is_end else bar] - paid[entry])
-        if terms["borrow_rate"] > 0.0 and side < 0:
-            borrow = _borrow(terms, time, prices, qty, entry, bar, at_open, reference)
-        gross = side * qty * (reference - prices[entry, OPEN])
-        at_fills = side * qty * (exit_price - price)
-        held = bar - entry if at_open else bar - entry + 1
-        notional = qty * (price + exit_price)
-        _book(sums, daily, sign, gross, at_fills, fees, funding, borrow, notional, held, is_ambiguous, mark_of[bar])
-        if mark_of[bar] > mark_of[entry]:
-            _book_marks(market, daily, sign, side, qty, entry, bar, price)
-        if is_bracket and not terms["is_edge"]:
-            entry = _next_entry(terms["has_gate"], gate, bar + 1, end)
-            if entry >= 0:
-                who[again] = r
-                at[again] = entry
-                again += 1
+        if has_borrow and side < 0:
+            borrow = _borrow(terms, time, close, qty, entry, bar, at_open, reference)
+        gross = s * qty * (reference - open_[entry])
+        at_fills = s * qty * (exit_price - price)
+        pnl = at_fills - fees - funding - borrow
+        loss = -min(pnl, 0.0)
+        count += 1
+        wins += pnl > 0.0
+        won += max(pnl, 0.0)
+        lost += loss
+        sum_gross += gross
+        slippage += gross - at_fills
+        sum_fees += fees
+        sum_funding += funding
+        sum_borrow += borrow
+        sum_notional += qty * (price + exit_price)
+        held += bar - entry + (not at_open)
+        ambiguous += is_ambiguous
+        mark = mark_of[bar]
+        realised[mark] += sign * pnl
+        losses[mark] += sign * loss
+        if mark > mark_of[entry]:
+            _book_marks(
+                terms,
+                time,
+                close,
+                paid,
+                mark_bar,
+                carried,
+                mark_of[entry],
+                mark,
+                sign,
+                side,
+                qty,
+                entry,
+                price,
+                entry_fee,
+            )
+        next_entry = bar + 1 if bar + 1 < end else -1
+        if has_gate:
+            next_entry = _next_entry(True, gate, bar + 1, end)
+        who[again] = r
+        at[again] = next_entry
+        again += is_bracket & (not is_edge) & (next_entry >= 0)
+    _add(
+        sums,
+        sign,
+        count,
+        wins,
+        won,
+        lost,
+        sum_gross,
+        slippage,
+        sum_fees,
+        sum_funding,
+        sum_borrow,
+        sum_notional,
+        held,
+        ambiguous,
+    )
     return again, n_redo
 
 
 @kernel
 def _fixed_exit(
-    prices: FloatArray,
+    open_: FloatArray,
+    high: FloatArray,
+    low: FloatArray,
     same_bar: int,
     side: int,
     entry: int,
+    touched: int,
     time_up: int,
-    stop_level: float,
-    target_level: float,
+    stop: float,
+    target: float,
     tick: float,
 ) -> tuple[int, bool, bool, bool, float]:
-    """First bar in [entry, time_up] that fills a stop or target that stays where it is.
+    """First bar in [touched, time_up) that fills a stop or target that stays where it is, whatever it looks like.
 
     Returns the bar (-1: none), whether at its open, whether the target, whether ambiguous, and the reference price.
     """
-    s = float(side)
-    # Beyond any price where there is no such level.
-    stop = stop_level if not math.isnan(stop_level) else -s * math.inf
-    target = target_level if not math.isnan(target_level) else s * math.inf
-    t = entry
-    while True:
-        if side > 0:
-            while t < time_up and prices[t, LOW] > stop and prices[t, HIGH] < target:
-                t += 1
-        else:
-            while t < time_up and prices[t, HIGH] < stop and prices[t, LOW] > target:
-                t += 1
-        if t >= time_up:
-            break
-        o = prices[t, OPEN]
+    s, t = float(side), touched
+    while t < time_up:
+        o = open_[t]
         if t > entry:
             if s * (o - stop) <= 0.0:
                 return t, True, False, False, o
-            if is_through(tick, side, o, target_level):
-                return t, True, True, False, target_level
-        worst, best = (prices[t, LOW], prices[t, HIGH]) if side > 0 else (prices[t, HIGH], prices[t, LOW])
+            if is_through(tick, side, o, target):
+                return t, True, True, False, target
+        worst, best = (low[t], high[t]) if side > 0 else (high[t], low[t])
         is_stopped = s * (worst - stop) <= 0.0
-        is_reached = is_through(tick, side, best, target_level)
+        is_reached = is_through(tick, side, best, target)
         if is_stopped or is_reached:
             outcome, reference, is_unclear = bar_outcome(
-                same_bar, side, o, prices[t, HIGH], prices[t, LOW], stop, is_stopped, is_reached
+                same_bar, side, o, high[t], low[t], stop, is_stopped, is_reached
             )
             if outcome == STOPPED:
                 return t, False, False, is_unclear, reference
-            return t, False, True, is_unclear, target_level
-        t += 1  # the target was touched, not traded through
+            return t, False, True, is_unclear, target
+        # The target was touched, not traded through.
+        t = first_touch(low, high, t + 1, time_up, min(stop, target), max(stop, target))
     return -1, False, False, False, 0.0
 
 
 @kernel
 def _moving_exit(
-    prices: FloatArray,
+    open_: FloatArray,
+    high: FloatArray,
+    low: FloatArray,
     terms: Record,
     side: int,
     price: float,
     entry: int,
     time_up: int,
-    stop_level: float,
-    target_level: float,
+    stop: float,
+    target: float,
     trail: float,
     break_even: float,
 ) -> tuple[int, bool, bool, bool, float]:
-    """The same for levels that follow the best price so far (F6)."""
+    """The same from the entry on for levels that follow the best price so far (F6)."""
     s, extreme = float(side), price
     tick_num, tick_den = terms["tick_num"], terms["tick_den"]
     tick = tick_num / tick_den
     for t in range(entry, min(time_up + 1, terms["n_bars"])):
-        level = stop_level
+        level = stop
         if trail > 0.0:
             follows = whole_steps(extreme - s * trail, tick_num, tick_den, side < 0)
-            if math.isnan(level) or s * (follows - level) > 0.0:
+            if s * (follows - level) > 0.0:
                 level = follows
         if break_even > 0.0 and s * (extreme - price) >= break_even:
             even = whole_steps(price, tick_num, tick_den, side < 0)
-            if math.isnan(level) or s * (even - level) > 0.0:
+            if s * (even - level) > 0.0:
                 level = even
-        o = prices[t, OPEN]
+        o = open_[t]
         if t > entry:
             if s * (o - level) <= 0.0:
                 return t, True, False, False, o
-            if is_through(tick, side, o, target_level):
-                return t, True, True, False, target_level
+            if is_through(tick, side, o, target):
+                return t, True, True, False, target
         if t == time_up:
             break
-        worst, best = (prices[t, LOW], prices[t, HIGH]) if side > 0 else (prices[t, HIGH], prices[t, LOW])
+        worst, best = (low[t], high[t]) if side > 0 else (high[t], low[t])
         is_stopped = s * (worst - level) <= 0.0
-        is_reached = is_through(tick, side, best, target_level)
+        is_reached = is_through(tick, side, best, target)
         if is_stopped or is_reached:
             outcome, reference, is_unclear = bar_outcome(
-                terms["same_bar"], side, o, prices[t, HIGH], prices[t, LOW], level, is_stopped, is_reached
+                terms["same_bar"], side, o, high[t], low[t], level, is_stopped, is_reached
             )
             if outcome == STOPPED:
                 return t, False, False, is_unclear, reference
-            return t, False, True, is_unclear, target_level
+            return t, False, True, is_unclear, target
         extreme = max(extreme, best) if side > 0 else min(extreme, best)
     return -1, False, False, False, 0.0
 
@@ -575,10 +724,10 @@ def play_by_engine(
     mark = market.mark_of[first]
     while mark < market.mark_bar.size and market.mark_bar[mark] < step:
         equity = curves.equity[market.mark_bar[mark]]
-        daily[EQUITY, mark] += equity - before
+        daily[CARRIED, mark] += equity - before
         before = equity
         mark += 1
-    daily[EQUITY, market.mark_of[step - 1]] += curves.equity[step - 1] - before
+    daily[CARRIED, market.mark_of[step - 1]] += curves.equity[step - 1] - before
     for t in range(first, step):
         sums[_HELD] += curves.held[t]
     for i in range(books.account[0]["n_trades"]):
@@ -588,20 +737,26 @@ def play_by_engine(
         at_fills = s * qty * (trade["exit_price"] - trade["entry_price"])
         fees, notional = trade["entry_fee"] + trade["exit_fee"], qty * (trade["entry_price"] + trade["exit_price"])
         mark = market.mark_of[trade["exit_bar"]]
-        pnl = _book(
+        pnl = at_fills - fees - trade["funding"] - trade["borrow"]
+        loss = -min(pnl, 0.0)
+        _add(
             sums,
-            daily,
             1.0,
+            1,
+            int(pnl > 0.0),
+            max(pnl, 0.0),
+            loss,
             gross,
-            at_fills,
+            gross - at_fills,
             fees,
             trade["funding"],
             trade["borrow"],
             notional,
-            0,
-            trade["ambiguous"],
-            mark,
+            0.0,
+            int(trade["ambiguous"]),
         )
-        daily[EQUITY, mark] -= pnl  # it is in the equity curve already
+        daily[REALISED, mark] += pnl
+        daily[LOSSES, mark] += loss
+        daily[CARRIED, mark] -= pnl  # it is in the equity curve already
     is_short_of_cash = books.counters[_REDUCED_TO_CASH] > 0 or books.counters[_NO_CASH] > 0
     return books.account[0]["ruined_at"] < 0 and not is_short_of_cash
