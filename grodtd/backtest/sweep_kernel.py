@@ -715,6 +715,8 @@ def play_by_engine(
             return False
         curves.held[step] = False  # the engine writes only what is held
         wanted = side[step - 1]
+        if step >= end and wanted != 0 and wanted == books.symbols[0]["side"]:
+            return False  # it could not be closed in time, and the next run keeps it
         if step >= end:
             side[step - 1] = 0  # the position is closed; what is wanted then is the next run's
         fill_steps(engine.market, engine.fine, books, curves, engine.steps, engine.step_of, step, step + 1, True)

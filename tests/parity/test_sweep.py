@@ -138,6 +138,19 @@ def test_silent_minutes_and_an_outage(real_data: Path) -> None:
 
 
 @compiled_only
+def test_a_position_that_could_not_be_closed_is_kept_by_the_next_run() -> None:
+    # One bar in twenty is silent: an exit waits at bar 1465 until its side is wanted again.
+    bars, _ = synthetic_bars("G1", 2_728, seed=291)
+    rng = np.random.default_rng(291)
+    rng.integers(2_500, 7_000)
+    volume = np.where(rng.random(len(bars)) < 0.05, 0.0, bars.volume * rng.exponential(size=len(bars)))
+    bars = replace(bars, volume=volume)
+    given = {"ema_bars": 15, "atr_bars": 6, "stop_atr": 1.1144010721918198, "reward_risk": 3.6471828475858836}
+    combos = [S1_TREND.check_params(given)]
+    assert_equal(Market(bars), S1_TREND, combos, ACCOUNTS["all costs"])
+
+
+@compiled_only
 @pytest.mark.parametrize("reentry", ["immediate", "edge"])
 @pytest.mark.parametrize("closes", [False, True])
 def test_gated(reentry: Any, closes: bool) -> None:
