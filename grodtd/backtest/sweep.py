@@ -254,7 +254,8 @@ class _Sweep:
         side = self._side(features, self._indicators[group], self._firsts[group])
         n = len(params)
         runs, base, base_daily, worst_short = self._runs(side)
-        status = np.full(n, NEEDS_ENGINE if worst_short >= _SHORT_MOVE_MAX else SHARED, dtype=np.int8)
+        is_entangled = worst_short >= _SHORT_MOVE_MAX or self._may_outlast(runs)
+        status = np.full(n, NEEDS_ENGINE if is_entangled else SHARED, dtype=np.int8)
         sums, equity, final = np.empty((n, len(SUMS))), np.empty((n, self.market.mark_bar.size)), np.empty(n)
         engine = self._engine(side)
         for at in range(0, n, _CHUNK):
@@ -266,6 +267,17 @@ class _Sweep:
             path = self.account.initial_capital + np.cumsum(daily[:, REALISED] + daily[:, CARRIED], axis=1)
             equity[part], final[part] = path[:, :-1], path[:, -1]
         return sums, equity, final, status
+
+    def _may_outlast(self, runs: Runs) -> bool:
+        """Whether an entry may wait for volume longer than its run lasts.
+
+        A regime that closes positions ends the run, but not the order: the wanted side is still the same (F0).
+        """
+        if self.gate is None:
+            return False
+        last = runs.end[runs.end < len(self.bars)] - 1
+        last = last[self.gate[last] < 0]
+        return bool(((self.bars.volume[last] <= 0) | (self.market.is_thin[last] != 0)).any())
 
     def _feature(self, indicator: Indicator, group: int) -> FloatArray:
         """Return an indicator's values, computed together with like ones that the next groups will ask for."""

@@ -151,6 +151,23 @@ def test_a_position_that_could_not_be_closed_is_kept_by_the_next_run() -> None:
 
 
 @compiled_only
+def test_an_order_that_waits_outlasts_the_regime_that_closes_positions() -> None:
+    bars, _ = synthetic_bars("G1", 3_000, seed=285)
+    combos = combinations("s1_trend", 1, seed=285)
+    side = S1_TREND.decisions(bars, combos[0]).side
+    # A bar whose close is the first to want a side, and the next one wants it too.
+    (starts,) = np.nonzero((side[200:-1] != 0) & (side[199:-2] != side[200:-1]) & (side[201:] == side[200:-1]))
+    volume, gate = bars.volume.copy(), np.ones(len(bars), dtype=np.int8)
+    for decided in starts[::5] + 200:
+        volume[decided + 1] = 0.0  # the order waits,
+        gate[decided + 1] = -1  # and at the close of that bar its regime ends
+    bars = replace(bars, volume=volume)
+    waited = run_backtest(Market(bars, gate=gate), S1_TREND, combos[0], ACCOUNTS["plain"]).counters["waited_for_volume"]
+    assert waited > 10
+    assert_equal(Market(bars, gate=gate), S1_TREND, combos, ACCOUNTS["plain"])
+
+
+@compiled_only
 @pytest.mark.parametrize("reentry", ["immediate", "edge"])
 @pytest.mark.parametrize("closes", [False, True])
 def test_gated(reentry: Any, closes: bool) -> None:
