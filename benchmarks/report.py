@@ -57,9 +57,8 @@ combination, and the naive loop, which is given its indicators here, is then the
   of it waiting for rows that do not fit the second cache.
 - A new process, in processor time: some 0.7 s of imports (numpy, polars, numba, typer, pydantic), 0.2 s to load
   machine code, 0.6 s for the run and its scenarios, which fill side by side, the rest bars, settings and printing.
-  Since the rows above were measured it went from 3.4 to 2.1 s (medians of nine runs each in turns, bytecode on disk,
-  others on both cores; by the clock 11.7 and 7.0 s): numba no longer prepares for compiling what it finds compiled,
-  bars without an event are passed at once under a regime gate too, and SQLAlchemy is left out where nothing is stored.
+  It was 3.5 s once: numba no longer prepares for compiling what it finds compiled, bars without an event are passed at
+  once under a regime gate too, and SQLAlchemy is left out where nothing is stored.
 - nsga2: optuna's own sampling and the copies that its storage makes of every trial. Random and Sobol points cost
   thousandths of a millisecond; tpe and cmaes work in batches of their own (docs/decisions/0009).
 - Peak memory: about 125 MB are libraries, 75 MB the bars (the frame they come in and the columns), 60 MB machine code,

@@ -18,8 +18,8 @@ from grodtd.domain.sweep import SUMS, SweepResult
 
 Combination = tuple[Any, ...]
 
-# benchmarks/distribution.py: 4,000 combinations of s1_trend over a year of minutes, 100 to a task, on a busy processor.
-_S_PER_COMBINATION_AND_BAR: Final = 2e-8
+# benchmarks/distribution.py, a grid; a combination that shares its signals with no other costs about twice as much.
+_S_PER_COMBINATION_AND_BAR: Final = 5e-9
 
 
 @dataclass(frozen=True, eq=False)

@@ -176,11 +176,11 @@ def test_ctrl_c_does_not_wait_for_threads_at_work() -> None:
 
 def test_a_task_is_about_a_second_of_work() -> None:
     year = synthetic_bars("G1", 525_600, seed=1)[0]
-    # 525,600 bars x 20 ns are 10.5 ms a combination.
-    assert combinations_per_task(year) == 95
-    assert combinations_per_task(year, task_s=0.5) == 48
+    # 525,600 bars x 5 ns are 2.628 ms a combination.
+    assert combinations_per_task(year) == 381
+    assert combinations_per_task(year, task_s=0.5) == 190
     assert combinations_per_task(year, task_s=1e-9) == 1
-    assert combinations_per_task(year[:0]) == 50_000_000
+    assert combinations_per_task(year[:0]) == 200_000_000
 
 
 def test_a_part_that_is_missing_or_comes_twice_is_noticed() -> None:
