@@ -44,12 +44,14 @@ def doubled(value):
 
 
 def _printed(program: str, cache: Path, *arguments: str) -> list[str]:
+    # Libraries from where the tests have theirs: BLAS comes with scipy, which the service does without.
+    libraries = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(cache)},
+        env={**os.environ, "PYTHONPATH": libraries, "NUMBA_CACHE_DIR": str(cache)},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
