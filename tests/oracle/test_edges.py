@@ -30,7 +30,7 @@ from tests.oracle.test_fills import (
     run,
     units,
 )
-from tests.oracle.test_order_rules import DRILL, HALF, PATH, at, leg
+from tests.oracle.test_order_rules import DRILL, HALF, PATH, at, counted, leg
 from tests.reference.simulator import simulate, simulate_portfolio
 
 # Ten thousand units at 0.10 with a capital of 280: the liquidation of test_order_rules.py, a thousandth of its prices.
@@ -69,6 +69,17 @@ CASES: Final = (
         (T(0, 1, 2, -1, 0.1, 0.12, LIQUIDATION, 10_000, -200),),
         capital=320.0,
         **SMALL,
+    ),
+    Case(
+        # 500 buys 5 at 100, and half of 10 is 5: it fits, so nothing is rounded to lots of 2.
+        "volume cap: whole units that just fit are not cut to lots",
+        (FLAT, at(100, 10), at(101, 100), at(101)),
+        "+...",
+        (T(0, 1, 2, 1, 100, 101, SIGNAL, 5, 5),),
+        sizing=Sizing("all_in_whole"),
+        rules=HALF,
+        lot="2",
+        capital=500.0,
     ),
     Case(
         # Half of the volume is a billionth of a lot less than three lots.
@@ -187,6 +198,19 @@ CASES: Final = (
         target=2,
         rules=DRILL,
         fine=((FLAT,) * 4 + ((100, 101, 99, 99), (98, 103, 97, 101)) + (FLAT,) * 2),
+    ),
+    Case(
+        # Bought at 100 * 1.01 = 101, and the stop at 101 - 1 is the open of 100. The first half minute had no trade,
+        # the second goes on through the target of 103; but the open came first: sold at 100 * 0.99 = 99.
+        "one bar, drilldown: a stop at the open comes before what the finer bars show",
+        (FLAT, (100, 104, 100, 103), FLAT),
+        "+..",
+        (T(0, 1, 1, 1, 101, 99, STOP_LOSS, pnl=-2, ambiguous=True),),
+        stop=1,
+        target=2,
+        rules=DRILL,
+        costs=Costs(slippage_bps=100),
+        fine=(FLAT, FLAT, DEAD, (101, 104, 101, 103), FLAT, FLAT),
     ),
     Case(
         "one bar, drilldown: a low at the stop is a stop",
@@ -383,3 +407,12 @@ def test_the_float_noise_of_money_buys_nothing(portfolio: Callable[..., Any]) ->
     assert left >= 0
     assert [len(one.trades) for one in result.legs] == [1, 0]
     assert result.counters["rejected_no_cash"] == 1
+
+
+def test_less_than_a_lot_is_not_called_a_lack_of_money(portfolio: Callable[..., Any]) -> None:
+    # A takes all of 1,000 and leaves nothing; B wants half a lot, which no money could buy.
+    bars, lots_of_20 = (FLAT,) * 4, Instrument("hand", "CASE", lot="20")
+    a, b = (leg(bars, "++..", sizing=units(10), **given) for given in ({}, {"instrument": lots_of_20}))
+    result = portfolio([a, b])
+    assert [len(one.trades) for one in result.legs] == [1, 0]
+    assert counted(result) == {"entries": 1, "rejected_min_notional": 2}
