@@ -14,7 +14,8 @@ from grodtd.domain.market import Account, Instrument, Rules, Sizing
 from grodtd.domain.run import ExitReason, Ledger, RunResult
 from grodtd.domain.strategy import Bracket
 from grodtd.execution import fills
-from grodtd.execution.fills import Leg, fill_orders, fill_portfolio, funding_by_bar
+from grodtd.execution.fill_kernel import fill_steps
+from grodtd.execution.fills import Leg, engine_for, fill_orders, fill_portfolio, funding_by_bar
 
 MINUTE_US = 60_000_000
 SIDES = {"+": 1, "-": -1, ".": 0}
@@ -43,11 +44,11 @@ def filled(given: Leg) -> RunResult:
     return fill_orders(given.bars, given.side, given.bracket, given.account, funding=given.funding, fine=given.fine)
 
 
-def broken(bars: Bars, bar: int) -> Bars:
-    """The same with an open outside the bar, past the check that bars make themselves."""
-    prices = bars.open.copy()
-    prices[bar] = 150
-    object.__setattr__(bars, "open", prices)
+def broken(bars: Bars, bar: int, name: str = "open", price: float = 150) -> Bars:
+    """The same with an open or a close outside the bar, past the check that bars make themselves."""
+    prices = getattr(bars, name).copy()
+    prices[bar] = price
+    object.__setattr__(bars, name, prices)
     return bars
 
 
@@ -70,6 +71,14 @@ def test_a_fill_outside_its_bar_names_symbol_and_time() -> None:
     for bar in (0, 1):
         with pytest.raises(ExecutionError, match=rf"^BBB: a fill at 1970-01-01 00:0{bar}"):
             fill_portfolio([leg(a, "..."), leg(broken(bars_of(*(FLAT,) * 3, symbol="BBB"), bar), "...")])
+
+
+@pytest.mark.parametrize("name", ["open", "close"])
+@pytest.mark.parametrize("price", [99.99, 100.01])
+def test_no_bar_without_an_event_is_passed_with_a_price_outside_it(name: str, price: float) -> None:
+    for bar in (0, 1, 2):
+        with pytest.raises(ExecutionError, match=rf"^CASE: a fill at 1970-01-01 00:0{bar}"):
+            filled(leg(broken(bars_of(*(FLAT,) * 3), bar, name, price), "..."))
 
 
 def test_a_fill_outside_its_bar_is_found_while_another_symbol_is_absent() -> None:
@@ -198,3 +207,16 @@ def test_finer_bars_of_another_source_are_refused_and_named(reach: Row) -> None:
         filled(leg(COARSE, "....", fine=fine, rules=DRILL))
     edge = bars_of(*(FLAT,) * 5, (100, 103, 97, 100), *(FLAT,) * 2, timeframe="30s")
     assert filled(leg(COARSE, "....", fine=edge, rules=DRILL)).equity.tolist() == [1000] * 4
+
+
+def test_a_part_of_a_run_ends_where_it_is_told_and_leaves_the_account_as_of_its_last_bar() -> None:
+    # One unit bought at 100 in bar 1, worth 103 at the close of bar 2; bars 3 and 4 are left for the next call.
+    rows = (FLAT, FLAT, (100, 103, 100, 103), (103, 104, 103, 104), (104, 104, 104, 104))
+    market, fine, books, curves, steps, step_of = engine_for(leg(bars_of(*rows), "+++++"))
+    curves.equity[:] = np.nan
+    assert fill_steps(market, fine, books, curves, steps, step_of, 0, 3, False) == -1
+    np.testing.assert_array_equal(curves.equity, [1_000, 1_000, 1_003, np.nan, np.nan])
+    symbol, account = books.symbols[0], books.account[0]
+    assert (symbol["bar"], symbol["mark"], account["last_equity"]) == (2, 103, 1_003)
+    assert fill_steps(market, fine, books, curves, steps, step_of, 3, 5, True) == -1
+    assert curves.equity.tolist() == [1_000, 1_000, 1_003, 1_004, 1_004]

@@ -97,3 +97,19 @@ def test_a_benchmark_that_stands_still_neither_rose_nor_fell() -> None:
     own, other = np.array([0.02, 0.04, -0.01]), np.array([0.01, 0.0, -0.02])
     assert ratios.capture_ratio(own, other, up=True) == pytest.approx(2.0)
     assert ratios.capture_ratio(own, other, up=False) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("size", "varies"), [(1e-8, True), (1e-13, False)])
+def test_returns_that_vary_by_rounding_only_have_no_ratio(size: float, varies: bool) -> None:
+    # Twice 0.01 + size and twice 0.01 - size: a variance of 4 / 3 of size squared, ddof 1. With one lag of weight 1/2,
+    # whose products add up to 1 - 1 + 1, it is 1 + 2 * 1/2 * 1/4 = 5 / 4 of it.
+    sample = 0.01 + size * np.array([1.0, 1.0, -1.0, -1.0])
+    found = [ratios.sharpe_ratio(sample, periods_per_year=1), ratios.sharpe_ratio_hac(sample, periods_per_year=1)]
+    expected = [0.01 / (size * math.sqrt(part)) if varies else math.nan for part in (4 / 3, 5 / 4)]
+    assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+
+def test_alpha_is_of_365_periods_and_no_risk_free_rate_unless_told() -> None:
+    # Three times the benchmark and 0.001 a period: with a risk-free rate of a period rf alpha would be 2 * rf more.
+    other = np.array([0.02, -0.01, 0.0])
+    assert ratios.beta_alpha(3 * other + 0.001, other) == pytest.approx((3.0, 0.365))
