@@ -240,6 +240,16 @@ CASES: Final = (
         equity=(100.5, 100.5, 0.5, 50.5, 50.5),
     ),
     Case(
+        # The same with hours to keep, for which each bar is looked at in full.
+        "ruin: half a unit of money is not ruin in a session either",
+        (FLAT, FLAT, at(200), at(150), at(150)),
+        "---..",
+        (T(0, 1, 4, -1, 100, 150, SIGNAL),),
+        capital=100.5,
+        rules=Rules(session="00:00-12:00"),
+        equity=(100.5, 100.5, 0.5, 50.5, 50.5),
+    ),
+    Case(
         # Flat to the penny, and 0.1 of borrow: a loss. In again at open 5.
         "cooldown: what a short pays for its loan makes a loss",
         (FLAT,) * 6,
