@@ -353,6 +353,12 @@ class Account:
                 f"account: leverage {self.leverage} needs a perpetual market; {self.instrument.symbol} is"
                 f" {self.instrument.market}, where borrowed cash is not modelled"
             )
+        if self.leverage * self.instrument.maintenance_margin >= 1:
+            raise ConfigError(
+                f"account: at leverage {self.leverage:g} a position starts with {1 / self.leverage:.4g} of its notional,"
+                f" no more than {self.instrument.symbol}'s maintenance_margin {self.instrument.maintenance_margin:g}:"
+                " it would be liquidated at once; lower leverage"
+            )
         if self.leverage > 1 and self.instrument.maintenance_margin == 0:
             raise ConfigError(
                 f"account: leverage {self.leverage} needs the maintenance_margin of {self.instrument.symbol} in"

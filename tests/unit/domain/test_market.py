@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,8 @@ def test_round_trip_cost_of_binance_spot() -> None:
         (lambda: Account(SPOT, leverage=2), "leverage 2 needs a perpetual market"),
         (lambda: Account(PERPETUAL, leverage=2), "needs the maintenance_margin of P"),
         (lambda: Account(SPOT, leverage=0.5), "leverage must be 1 or more"),
+        # A fifth of the notional is there, a fifth must be kept.
+        (lambda: Account(replace(PERPETUAL, maintenance_margin=0.2), leverage=5), "it would be liquidated at once"),
         (lambda: Instrument("v", "s", maintenance_margin=1), r"maintenance_margin is a fraction .* in \[0, 1\)"),
         (lambda: Limits(daily_loss=1), "daily_loss is a fraction of equity below 1"),
         (lambda: Limits(cooldown_losses=3), "cooldown_losses and cooldown_bars go together"),
