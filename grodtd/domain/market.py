@@ -355,9 +355,9 @@ class Account:
             )
         if self.leverage * self.instrument.maintenance_margin >= 1:
             raise ConfigError(
-                f"account: at leverage {self.leverage:g} a position starts with {1 / self.leverage:.4g} of its notional,"
-                f" no more than {self.instrument.symbol}'s maintenance_margin {self.instrument.maintenance_margin:g}:"
-                " it would be liquidated at once; lower leverage"
+                f"account: at leverage {self.leverage:g} a position starts with {1 / self.leverage:.4g} of its notional"
+                f" and must keep {self.instrument.maintenance_margin:g} (maintenance_margin of"
+                f" {self.instrument.symbol}): it would be liquidated at once; lower leverage"
             )
         if self.leverage > 1 and self.instrument.maintenance_margin == 0:
             raise ConfigError(
