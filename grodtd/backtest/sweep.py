@@ -306,16 +306,19 @@ class _Sweep:
         return found.result()
 
     def _batch(self, indicator: Indicator, group: int) -> list[Indicator]:
-        batch = [indicator]
+        """Return what is computed together with an indicator that is not there yet; those of one update in a row."""
         # Where there is little room, what is computed ahead would be dropped before it is used.
-        if self._features_max >= 2 * TOGETHER:
-            for coming in self._indicators[group + 1 : group + TOGETHER]:
-                batch += [
-                    other
-                    for other in coming
-                    if is_alike(indicator, other) and other not in batch and other not in self._features
-                ]
-        return batch[:TOGETHER]
+        if self._features_max < 2 * TOGETHER:
+            return [indicator]
+        # Unlike ones only at the start, when all are missing: a loop is compiled for each list of kinds.
+        batch = [indicator] if self._features else list(dict.fromkeys(self._indicators[group]))
+        for coming in self._indicators[group + 1 : group + TOGETHER]:
+            batch += [
+                other
+                for other in coming
+                if other not in batch and other not in self._features and any(is_alike(one, other) for one in batch)
+            ]
+        return sorted(batch[:TOGETHER], key=lambda one: one.update.__name__)
 
     def _side(self, features: list[FloatArray], indicators: list[Indicator], params: tuple[Any, ...]) -> SideArray:
         """Return the wanted sides, as `Strategy.decisions` and the engine make them."""

@@ -6,6 +6,7 @@ same `update` in a compiled loop, so research and live cannot differ. Rule C4a (
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,24 +97,26 @@ def flat_bar(last: Bar, k: int, gap_step_us: int) -> Bar:
 
 
 def values_together(indicators: Sequence[Indicator], bars: Bars) -> list[FloatArray]:
-    """Return `indicator.values(bars)` of each, in one pass over the bars; they must be alike.
+    """Return `indicator.values(bars)` of each, in one pass over the bars.
 
-    A recursive average waits for its own last value at each bar. Several side by side wait together.
+    A recursive average waits for its own last value at each bar. Several side by side wait together. A loop is compiled
+    for each list of kinds, so callers keep to few of them.
 
     Raises
     ------
     ValueError
-        If there are none, more than `TOGETHER`, or they differ in more than their state (`is_alike`).
+        If there are none, or more than `TOGETHER`.
     """
-    if not 1 <= len(indicators) <= TOGETHER or not all(is_alike(indicators[0], other) for other in indicators):
-        raise ValueError(f"one to {TOGETHER} indicators of the same kind are needed, found {list(indicators)}")
-    first, n = indicators[0], len(indicators)
+    if not 1 <= len(indicators) <= TOGETHER:
+        raise ValueError(f"one to {TOGETHER} indicators are needed, found {list(indicators)}")
+    n = len(indicators)
     # One loop is compiled for one, one for all places; the last indicator fills the places that are left.
-    places = [*indicators, *[indicators[-1]] * (TOGETHER - n)] if n > 1 else [first]
-    states, out = np.stack([indicator.start() for indicator in places]), np.empty((len(places), len(bars)))
+    places = [*indicators, *[indicators[-1]] * (TOGETHER - n)] if n > 1 else [*indicators]
+    states = tuple(indicator.start() for indicator in places)
+    restarts = tuple(indicator.restarts_after_gap for indicator in places)
+    out = np.empty((len(places), len(bars)))
     columns = (bars.time, bars.open, bars.high, bars.low, bars.close, bars.volume)
-    loop = _loop_over(first.update, len(places))
-    loop(*columns, states, bars.gap_step_us, first.restarts_after_gap, out)
+    _loop_over(tuple(indicator.update for indicator in places))(*columns, states, bars.gap_step_us, restarts, out)
     return list(out[:n])
 
 
@@ -127,15 +130,13 @@ def is_alike(one: Indicator, other: Indicator) -> bool:
 
 
 _LOOP = """
-def values(time, open_, high, low, close, volume, states, gap_step_us, restarts_after_gap, out):
+def {name}(time, open_, high, low, close, volume, states, gap_step_us, restarts, out):
     {split}
-    first_states = states.copy()
     for t in range(time.size):
         if t > 0:
             missing = missing_bars(time[t - 1], time[t], gap_step_us)
             if missing > max_filled:
-                if restarts_after_gap:
-                    states[:] = first_states
+                {restart}
             else:
                 last = Bar(time[t - 1], open_[t - 1], high[t - 1], low[t - 1], close[t - 1], volume[t - 1])
                 for k in range(1, missing + 1):
@@ -147,23 +148,27 @@ def values(time, open_, high, low, close, volume, states, gap_step_us, restarts_
 
 
 @cache
-def _loop_over(update: Update, count: int) -> Any:  # Any: numba dispatchers have no static type
-    """Return the loop over bars of `count` indicators side by side."""
-    places = range(count)
+def _loop_over(updates: tuple[Update, ...]) -> Any:  # Any: numba dispatchers have no static type
+    """Return the loop over bars of indicators side by side."""
+    places = range(len(updates))
+    # numba tells functions of one file apart by name and bytecode, and which updates are called is in neither.
+    kinds = "\0".join(f"{update.__module__}.{update.__qualname__}" for update in updates)
+    name = f"values_{hashlib.sha256(kinds.encode()).hexdigest()[:16]}"
     source = _LOOP.format(
-        split="; ".join(f"state_{i}, out_{i} = states[{i}], out[{i}]" for i in places),
-        fill="; ".join(f"update(state_{i}, flat)" for i in places),
-        store="; ".join(f"out_{i}[t] = update(state_{i}, bar)" for i in places),
+        name=name,
+        split="; ".join(f"state_{i}, first_{i}, out_{i} = states[{i}], states[{i}].copy(), out[{i}]" for i in places),
+        restart="; ".join(f"state_{i}[:] = first_{i} if restarts[{i}] else state_{i}" for i in places),
+        fill="; ".join(f"update_{i}(state_{i}, flat)" for i in places),
+        store="; ".join(f"out_{i}[t] = update_{i}(state_{i}, bar)" for i in places),
     )
     scope = {
         "np": np,
         "Bar": Bar,
-        "update": update,
         "missing_bars": missing_bars,
         "flat_bar": flat_bar,
         "max_filled": MAX_FILLED_GAP_BARS,
-    }
-    return kernel_from_source(source, name="values", like=update, scope=scope)
+    } | {f"update_{i}": update for i, update in enumerate(updates)}
+    return kernel_from_source(source, name=name, like=updates[0], scope=scope)
 
 
 def seed_fades_bars(alpha: float) -> int:

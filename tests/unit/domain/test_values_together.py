@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -23,13 +21,27 @@ def bars_with_gaps() -> Bars:
     return Bars(bars.time[keep], **columns, symbol="G1", timeframe="1m")
 
 
-@pytest.mark.parametrize("count", range(1, TOGETHER + 1))
-@pytest.mark.parametrize("make", [ema, atr])
-def test_each_has_the_values_of_its_stream(make: Callable[[int], Indicator], count: int) -> None:
+UNLIKE = [vwap(), ema(9), atr(14), sma(30)]  # session totals go on after a gap; windows of other lengths
+
+
+@pytest.mark.parametrize(
+    "indicators",
+    [
+        *([make(n) for n in (9, 3, 30, 14)][:count] for make in (ema, atr) for count in range(1, TOGETHER + 1)),
+        UNLIKE,
+        UNLIKE[::-1],
+        UNLIKE[:2],
+        [sma(3), sma(40)],
+        # Of one length and one first update: a name in common would hand one the machine code of the other.
+        [ema(9), atr(14), atr(9), atr(3)],
+        [ema(9), atr(14), vwap(), atr(3)],
+    ],
+    ids=lambda indicators: " ".join(one.name for one in indicators),
+)
+def test_each_has_the_values_of_its_stream(indicators: list[Indicator]) -> None:
     bars = bars_with_gaps()
-    indicators: list[Indicator] = [make(n) for n in (9, 3, 30, 14)][:count]
     found = values_together(indicators, bars)
-    assert len(found) == count
+    assert len(found) == len(indicators)
     for indicator, values in zip(indicators, found, strict=True):
         stream = IndicatorStream(indicator, gap_step_us=bars.gap_step_us)
         rows = zip(bars.time, *(getattr(bars, column) for column in COLUMNS), strict=True)
@@ -38,9 +50,7 @@ def test_each_has_the_values_of_its_stream(make: Callable[[int], Indicator], cou
         assert np.isfinite(values).sum() > 400
 
 
-@pytest.mark.parametrize(
-    "indicators", [[], [ema(3)] * (TOGETHER + 1), [ema(3), atr(3)], [sma(3), sma(4)], [vwap(), ema(3)]]
-)
-def test_only_indicators_of_one_kind(indicators: list[Indicator]) -> None:
-    with pytest.raises(ValueError, match="of the same kind"):
+@pytest.mark.parametrize("indicators", [[], [ema(3)] * (TOGETHER + 1)], ids=["none", "too many"])
+def test_one_to_as_many_as_there_are_places(indicators: list[Indicator]) -> None:
+    with pytest.raises(ValueError, match=f"one to {TOGETHER} indicators are needed"):
         values_together(indicators, bars_with_gaps())
