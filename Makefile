@@ -13,10 +13,10 @@ TOOLS := .tools
 DEMO_HOME := data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker check ci coverage images mutation performance security trend bench bench-quick tools lock clean
+.PHONY: help setup demo test test-docker check ci coverage images mutation performance security trend bench bench-quick bench-counters tools lock clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime  ## make .venv with `grodt` in it, from the hash-pinned lock
 
@@ -82,6 +82,9 @@ bench: setup $(PEERS)/.made  ## time the main jobs beside their peers; writes do
 
 bench-quick: setup $(PEERS)/.made  ## the same for 100,000 bars, under 5 minutes, on the screen only
 	@$(BIN)/python -m benchmarks.run --quick
+
+bench-counters: setup  ## where a sweep's cycles go, counted by valgrind (3 minutes); writes docs/performance.md
+	@$(BIN)/python -m benchmarks.counters || [ $$? -eq 77 ]
 
 # Peers live apart: none of them may decide what versions we run. What cannot be had is reported as skipped.
 $(PEERS)/.made: benchmarks/requirements.lock

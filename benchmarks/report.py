@@ -1,4 +1,4 @@
-"""From results/latest.json to the table on the screen, the plot and docs/performance.md; reads nothing else."""
+"""From what was measured (results/*.json) to the table on the screen, the plot and docs/performance.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "latest.json"
+COUNTERS = ROOT / "benchmarks" / "results" / "counters.json"
 PLOT = ROOT / "benchmarks" / "results" / "latest.svg"
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -44,23 +45,25 @@ _LIMITS = """## What limits it
 {misses}
 The cost of a sweep has three parts: indicators and decisions, once for each distinct set of their parameters; the runs
 of a decision row (stretches of one side), once for each row; and for each combination a screen over the runs (under
-2 ns each) plus some 70 ns for every trade in a run whose bracket is touched: of the samples of a profile, two fifths
-are in the search for its end, two fifths in booking it (mostly loads that wait for the branch that ended the search,
-which nobody can predict), the rest in its levels. So a combination costs what its trades cost, not its bars. Many
-combinations to a decision row is where it wins; a grid that shares no decisions pays the first two parts for every
-combination, and the naive loop, which is given its indicators here, is then the faster one.
+2 ns each) and every trade in a run whose bracket is touched: its levels, the search for its end, its booking. So a
+combination costs what its trades cost, not its bars. Many combinations to a decision row is where it wins; a grid that
+shares no decisions pays the first two parts for every combination, and the naive loop, which is given its indicators
+here, is then the faster one.
 
+{counters}
 - The naive loop on 100,000 bars: a hundred combinations have 10 million bars, and half of the time is what they share
   (VWAP, ATR and five EMAs, which wait for their own last value at each bar; sides, runs, marks) among only twenty to a
-  decision row. A year has a hundred.
+  decision row. A year has a hundred. Were all of that free, the trades alone would meet the goal with little to spare.
 - A grid that shares nothing: a year's combination costs 1 ms of EMA, 0.6 of sides, 2 of runs and 2.4 of trades, most
   of it waiting for rows that do not fit the second cache.
 - A new process, in processor time: some 0.7 s of imports (numpy, polars, numba, typer, pydantic), 0.2 s to load
   machine code, 0.6 s for the run and its scenarios, which fill side by side, the rest bars, settings and printing.
   It was 3.5 s once: numba no longer prepares for compiling what it finds compiled, bars without an event are passed at
   once under a regime gate too, and SQLAlchemy is left out where nothing is stored.
-- nsga2: optuna's own sampling and the copies that its storage makes of every trial. Random and Sobol points cost
-  thousandths of a millisecond; tpe and cmaes work in batches of their own (docs/decisions/0009).
+- nsga2: nine tenths are optuna's own: to find a trial's generation it reads the attributes of every trial before it
+  (a quarter; grows with the trials), its storage copies every trial (a fifth), it works out again what space all
+  trials have in common (a seventh), it crosses parents (an eighth). Random and Sobol points cost thousandths of a
+  millisecond; tpe and cmaes work in batches of their own (docs/decisions/0009).
 - Peak memory: about 125 MB are libraries, 75 MB the bars (the frame they come in and the columns), 60 MB machine code,
   90 MB the sweep itself on two threads; a process that has to compile first needs some 250 MB more, once.
 
@@ -167,8 +170,49 @@ def page(result: Row) -> str:
         )
     missed = [r for r in result["rows"] if r["met"] is False]
     misses = "Not met: " + "; ".join(f"{r['name']} ({_found(r)}, goal {goal_text(r)})" for r in missed) + ".\n"
-    lines += ["", _LIMITS.format(misses=misses if missed else "Every goal that could be measured is met.\n")]
+    misses = misses if missed else "Every goal that could be measured is met.\n"
+    lines += ["", _LIMITS.format(misses=misses, counters=_counters(json.loads(COUNTERS.read_text())))]
     return "\n".join(lines)
+
+
+_COUNTERS = """\
+Hardware counters are not to be had on this machine. `make bench-counters` takes the time of each phase, in cycles of
+{ghz:.2f} GHz, and lets callgrind count what it does on a simulated processor (first caches of 32 KB, a last one of 32
+MB, a simple predictor). Both with machine code for AVX2, which is what callgrind can run: the naive loop is slower
+there than in the rows above, where the compiler may use AVX-512.
+
+{tables}
+
+The naive loop is bound by branches that nobody can predict: a wrong guess every 16 bars (dense: 10), at 16 cycles
+each 40 to 50 % of its time. Trades played in three passes have little of that left: half a wrong guess a trade (dense:
+a sixth), a tenth of their time. A trade takes 75 cycles (dense: 34) for 170 instructions (100) at 2.3 a cycle (3.0),
+and brings 8 lines (4) to the first cache, nearly all of them highs and lows that the search for its end has to read:
+it waits for the second cache more than it computes. Main memory is no limit: next to nothing misses the last cache.
+Shared work is half of the sparse sweep, and waits too: indicators for their own last value, numpy for the next of many
+small arrays.
+"""
+
+
+def _counters(found: Row) -> str:
+    """Return what benchmarks/counters.py found, and what it says."""
+    at = {(row["case"], row["phase"]): row for row in found["rows"]}
+    tables = []
+    for case in found["trades"]:
+        rows = [
+            f"| {case} | ms | million cycles | million instructions | a cycle | thousand first-cache misses |"
+            " thousand last-cache misses | million branches | thousand mispredicted |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        ]
+        phases = [row for row in found["rows"] if row["case"] == case and row["phase"] != "naive loop"]
+        whole = {name: sum(row[name] for row in phases) for name in phases[0] if name not in ("case", "phase")}
+        rows += [
+            f"| {row['phase']} | {row['ms']:.1f} | {row['cycles'] / 1e6:.1f} | {row['instructions'] / 1e6:.1f} |"
+            f" {row['instructions'] / row['cycles']:.1f} | {row['l1_misses'] / 1e3:,.0f} |"
+            f" {row['ll_misses'] / 1e3:,.0f} | {row['branches'] / 1e6:.1f} | {row['mispredictions'] / 1e3:,.0f} |"
+            for row in (*phases, {"phase": "**the sweep**"} | whole, at[case, "naive loop"])
+        ]
+        tables.append("\n".join(rows))
+    return _COUNTERS.format(ghz=found["ghz"], tables="\n\n".join(tables))
 
 
 def _found(row: Row) -> str:
