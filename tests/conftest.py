@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import create_engine, make_url, text
 
 # The same examples every time, so that a red run is red for what was changed. `pytest --hypothesis-profile=nightly
 # tests/properties` looks further, elsewhere each time; what it finds becomes a plain test.
@@ -48,3 +50,33 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+# Read before any test takes variables away.
+POSTGRES_URL = os.environ.get("GRODT_TEST_POSTGRES_URL")
+REQUIRES_POSTGRES = os.environ.get("GRODT_REQUIRE_POSTGRES") == "1"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """URL of a PostgreSQL server that is there for tests; skips where there is none, fails where it is required."""
+    if not POSTGRES_URL:
+        message = "no PostgreSQL: set GRODT_TEST_POSTGRES_URL (scripts/postgres-for-tests.sh start prints one)"
+        if REQUIRES_POSTGRES:
+            pytest.fail(message)
+        pytest.skip(message)
+    return POSTGRES_URL
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """URL of an empty PostgreSQL database of the test's own."""
+    name = f"grodt_test_{os.getpid()}"
+    admin = create_engine(make_url(postgres_server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()

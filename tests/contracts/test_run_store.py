@@ -78,12 +78,7 @@ def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'runs.db'}"
         return
-    url = os.environ.get("GRODT_TEST_POSTGRES_URL")
-    if not url:
-        message = "no PostgreSQL: set GRODT_TEST_POSTGRES_URL (scripts/postgres-for-tests.sh start prints one)"
-        if os.environ.get("GRODT_REQUIRE_POSTGRES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    url: str = request.getfixturevalue("postgres_server")
     # A schema of its own, so that tests in other processes do not meet.
     name = f"t{os.getpid()}"
     admin = engine_of(url)

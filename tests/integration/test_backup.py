@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,29 +46,12 @@ AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of its own with 4 runs and a trial in it."""
-    if request.param == "sqlite":
-        url = default_database_url(tmp_path)
-        fill(url)
-        yield url
-        return
-    given = os.environ.get("GRODT_TEST_POSTGRES_URL")
-    if not given:
-        if os.environ.get("GRODT_REQUIRE_POSTGRES") == "1":
-            pytest.fail("GRODT_TEST_POSTGRES_URL is not set")
-        pytest.skip("no PostgreSQL: set GRODT_TEST_POSTGRES_URL")
-    name = f"grodt_backup_{os.getpid()}"
-    admin = create_engine(make_url(given).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(given).set(database=name).render_as_string(hide_password=False)
+    is_sqlite = request.param == "sqlite"
+    url: str = default_database_url(tmp_path) if is_sqlite else request.getfixturevalue("postgres_database")
     fill(url)
-    yield url
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    return url
 
 
 def fill(url: str) -> None:
@@ -432,7 +415,9 @@ def test_what_a_killed_proof_left_on_the_server_goes(tmp_path: Path, url: str) -
             connection.execute(text(f"CREATE DATABASE {name}"))
     backup.verify(backup.create(tmp_path, url), url)
     with admin.connect() as connection:
-        there = set(connection.scalars(text("SELECT datname FROM pg_database WHERE datname LIKE 'grodt_scratch%'")))
+        # Other tests may prove backups on this server too: only the two made here are looked at.
+        named = "SELECT datname FROM pg_database WHERE datname LIKE 'grodt_scratch_%_0123456789ab'"
+        there = set(connection.scalars(text(named)))
         connection.execute(text(f"DROP DATABASE {fresh}"))
     admin.dispose()
     assert there == {fresh}

@@ -25,7 +25,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from grodtd import health
 from grodtd.adapters.process.start_guard import Starts
@@ -132,26 +132,13 @@ class Pipe:
 
 
 @pytest.fixture
-def away(tmp_path: Path) -> Iterator[tuple[Pipe, str]]:
+def away(postgres_database: str) -> Iterator[tuple[Pipe, str]]:
     """A PostgreSQL database of its own behind a pipe."""
-    given = os.environ.get("GRODT_TEST_POSTGRES_URL")
-    if not given:
-        if os.environ.get("GRODT_REQUIRE_POSTGRES") == "1":
-            pytest.fail("GRODT_TEST_POSTGRES_URL is not set")
-        pytest.skip("no PostgreSQL: set GRODT_TEST_POSTGRES_URL")
-    name = f"grodt_service_{os.getpid()}"
-    admin = create_engine(make_url(given).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(given).set(database=name)
-    RunStore(url.render_as_string(hide_password=False)).migrate()
+    RunStore(postgres_database).migrate()
+    url = make_url(postgres_database)
     pipe = Pipe(str(url.host), int(url.port or 5432))
     yield pipe, url.set(host="127.0.0.1", port=pipe.port).render_as_string(hide_password=False)
     pipe.close()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
 
 
 @pytest.mark.postgres

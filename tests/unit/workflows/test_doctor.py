@@ -288,29 +288,6 @@ def test_a_server_that_is_away() -> None:
     assert SECRET not in str(found)
 
 
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    given = os.environ.get("GRODT_TEST_POSTGRES_URL") or POSTGRES
-    if not given:
-        if REQUIRES_POSTGRES:
-            pytest.fail("GRODT_TEST_POSTGRES_URL is not set")
-        pytest.skip("no PostgreSQL: set GRODT_TEST_POSTGRES_URL")
-    name = f"grodt_doctor_{os.getpid()}"
-    admin = create_engine(make_url(given).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(given).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
-# Read before the fixture above takes every variable away.
-POSTGRES = os.environ.get("GRODT_TEST_POSTGRES_URL")
-REQUIRES_POSTGRES = os.environ.get("GRODT_REQUIRE_POSTGRES") == "1"
-
-
 def on(url: str, *statements: str) -> None:
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
     with engine.begin() as connection:
@@ -320,25 +297,25 @@ def on(url: str, *statements: str) -> None:
 
 
 @pytest.mark.postgres
-def test_a_server_without_its_schema_and_with_an_old_one(postgres: str) -> None:
-    assert "its schema is none" in the("database", "fail", database_url=postgres).found
-    RunStore(postgres).migrate()
-    assert the("database", "ok", database_url=postgres).found.endswith(f"schema {REVISIONS[-1]}")
-    on(postgres, "UPDATE alembic_version SET version_num = '0002'")
-    assert the("database", "fail", database_url=postgres).mend == "grodt backup create; grodt runs migrate"
+def test_a_server_without_its_schema_and_with_an_old_one(postgres_database: str) -> None:
+    assert "its schema is none" in the("database", "fail", database_url=postgres_database).found
+    RunStore(postgres_database).migrate()
+    assert the("database", "ok", database_url=postgres_database).found.endswith(f"schema {REVISIONS[-1]}")
+    on(postgres_database, "UPDATE alembic_version SET version_num = '0002'")
+    assert the("database", "fail", database_url=postgres_database).mend == "grodt backup create; grodt runs migrate"
 
 
 @pytest.mark.postgres
 @pytest.mark.parametrize(("ahead_s", "status"), [(0, "ok"), (3, "warn"), (-60, "fail")])
-def test_a_server_whose_clock_is_off(postgres: str, ahead_s: int, status: str) -> None:
-    name = make_url(postgres).database
+def test_a_server_whose_clock_is_off(postgres_database: str, ahead_s: int, status: str) -> None:
+    name = make_url(postgres_database).database
     on(
-        postgres,
+        postgres_database,
         "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS"
         f" $$ SELECT pg_catalog.clock_timestamp() + interval '{ahead_s} seconds' $$",
         f"ALTER DATABASE {name} SET search_path = public, pg_catalog",
     )
-    found = findings("clock", status, database_url=postgres)[-1]
+    found = findings("clock", status, database_url=postgres_database)[-1]
     assert "the database's clock is" in found.found
     if ahead_s:
         assert f"{abs(ahead_s)}.0" in found.found or f"{abs(ahead_s) - 1}.9" in found.found
