@@ -2,6 +2,7 @@
 
     make bench-counters                       measure, write results/counters.json and docs/performance.md
     python -m benchmarks.counters --json      the same, and print it
+    python -m benchmarks.counters --tree DIR  print what another checkout does, write nothing
 
 Hardware counters are not to be had in most virtual machines. So each phase is measured twice. Its time is taken as it
 is, and turned into cycles with the clock that a chain of multiplications runs at. What it did in that time is counted
@@ -30,11 +31,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import COUNTERS, PAGE, stored, write_pages
+from benchmarks.report import COUNTERS, PAGE, ROOT, stored, write_pages
 
 CASES: Final = ("100k x 100", "100k x 100 dense")
 NAIVE_ROWS: Final = 10
-ROUNDS: Final = 21
 SKIPPED: Final = 77
 
 # What valgrind can run. Machine code for it is made by a run outside of valgrind, which takes a minute, not twenty.
@@ -73,24 +73,35 @@ def main() -> int:
     """Measure; see the top of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--tree", type=Path, help="measure this checkout and print JSON, nothing written")
+    parser.add_argument("--rounds", type=int, default=21, help="of timing")
     parser.add_argument("--child", choices=("time", "count"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        _child(given.child)
+        _child(given.child, given.rounds)
         return 0
     missing = [name for name in ("valgrind", "cc") if not shutil.which(name)]
     if missing:
         print(f"SKIPPED the counters: {' and '.join(missing)} not found (Debian: valgrind gcc libc6-dev)")
         return SKIPPED
-    result = measure()
+    if given.tree:
+        print(json.dumps(measure(given.tree, given.rounds)))
+        return 0
+    result = measure(ROOT, given.rounds)
     COUNTERS.write_text(json.dumps(result, indent=1) + "\n")
     write_pages(stored())
     print(json.dumps(result, indent=1) if given.json else f"written: {COUNTERS} and {PAGE}")
     return 0
 
 
-def measure() -> dict[str, Any]:
-    """Return time and counts of every phase of every case."""
+def measure(tree: Path, rounds: int) -> dict[str, Any]:
+    """Return time and counts of every phase of every case, of the code in a checkout.
+
+    Raises
+    ------
+    RuntimeError
+        If the checkout has no such phases.
+    """
     with tempfile.TemporaryDirectory() as folder:
         shim = Path(folder) / "shim.so"
         command = ["cc", "-O1", "-shared", "-fPIC", "-x", "c", "-", "-o", str(shim)]
@@ -100,8 +111,10 @@ def measure() -> dict[str, Any]:
             "NUMBA_CPU_FEATURES": FEATURES,
             "OPENBLAS_NUM_THREADS": "1",
             "GRODT_SHIM": str(shim),
+            "PYTHONPATH": str(tree),
         }
-        child = [sys.executable, "-m", "benchmarks.counters", "--child"]
+        # -P: neither the folder it runs in nor this script's may come before the checkout
+        child = [sys.executable, "-P", "-m", "benchmarks.counters", "--rounds", str(rounds), "--child"]
         print("compiling and timing ...", file=sys.stderr, flush=True)
         timed = json.loads(_output([*child, "time"], environment))
         print("counting under valgrind ...", file=sys.stderr, flush=True)
@@ -179,7 +192,7 @@ class _Counter:
         self.shim.note(name.encode())
 
 
-def _child(kind: str) -> None:
+def _child(kind: str, rounds: int) -> None:
     """Run every phase of every case; print what was found as one line of JSON."""
     import llvmlite.binding  # noqa: PLC0415
 
@@ -232,14 +245,15 @@ def _child(kind: str) -> None:
         trades[case] = [whole(), by_naive()]
         prefix = case
         if isinstance(meter, _Clock):
-            for _ in range(ROUNDS):
+            meter.turn()
+            for _ in range(rounds):
                 with meter.phase("all"):
                     whole()
                 with meter.phase(f"{case}: {NAIVE}"):
                     by_naive()
                 meter.turn()
             found = {
-                name: statistics.median(r[name] for r in meter.rounds[-ROUNDS:]) / 1e6 for name in meter.rounds[-1]
+                name: statistics.median(r[name] for r in meter.rounds[-rounds:]) / 1e6 for name in meter.rounds[-1]
             }
             total = found.pop("all")
             found[f"{case}: {NAIVE}"] *= scale

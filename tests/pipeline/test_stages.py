@@ -103,6 +103,45 @@ def test_a_base_that_is_not_there_is_skipped_and_said(capsys: pytest.CaptureFixt
     assert "SKIPPED performance: there is no commit no-such-commit here" in capsys.readouterr().out
 
 
+def test_instructions_are_not_counted_without_valgrind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(performance.NotCountedError, match=r"^valgrind and cc not found \(Debian: valgrind gcc"):
+        performance.instructions(tmp_path)
+
+
+def test_instructions_of_a_sweep_are_those_of_its_phases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = [("a", "runs", 5), ("a", "naive loop", 100), ("a", "the rest", 2), ("b", "runs", 3)]
+    answer = {"rows": [{"case": c, "phase": p, "instructions": n} for c, p, n in rows]}
+    done = subprocess.CompletedProcess([], 0, json.dumps(answer), "")
+    monkeypatch.setattr(performance.subprocess, "run", lambda *_, **__: done)
+    assert performance.instructions(tmp_path) == {"a": 7, "b": 3}
+
+
+@pytest.mark.parametrize(("now", "code"), [(124, 0), (126, 1)])
+def test_a_quarter_more_instructions_stop_at_any_speed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], now: int, code: int
+) -> None:
+    class Same:
+        """A checkout that does everything in one second."""
+
+        def __init__(self, _: Path) -> None: ...
+        def ask(self, _: object) -> dict[str, float]:
+            return {"cpu_s": 1.0, "n": 1.0}
+
+        def seconds(self, *_: object) -> float:
+            return 1.0
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(performance, "checkout", lambda *_: "0123456789")
+    monkeypatch.setattr(performance, "Tree", Same)
+    monkeypatch.setattr(performance, "naive_floor", lambda: 1.0)
+    monkeypatch.setattr(performance, "instructions", lambda tree: {"a": now if tree == performance.ROOT else 100})
+    assert performance.main(["--output", str(tmp_path / "found.json")]) == code
+    assert ("slower: instructions, a: 1.26 times those of 012345678" in capsys.readouterr().out) == bool(code)
+    assert json.loads((tmp_path / "found.json").read_text())["ratios"]["instructions, a"] == now / 100
+
+
 def test_without_its_base_the_performance_stage_is_skipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # What GitHub gives for the first push of a branch. `make` would turn 77 into 2, a failure.
     monkeypatch.setenv("GRODT_BASE", "0" * 40)
