@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from grodtd.backtest.sweep_tasks import SweepJob, SweepPart, SweepTask, sweep_part
 from grodtd.domain.bars import Bars
 from grodtd.domain.errors import DataError
 from grodtd.domain.strategy import Strategy
@@ -60,6 +61,16 @@ def die_where_told(shared: Path, task: int) -> int:
         file.unlink()
         os._exit(1)
     return task
+
+
+def sweep_part_once_let_go(shared: tuple[list[SweepJob], Path], task: SweepTask) -> SweepPart:
+    """Run a task of a sweep; while there is a file `hold`, say which process is at work and wait."""
+    jobs, folder = shared
+    if (folder / "hold").exists():
+        (folder / str(os.getpid())).touch()
+        while (folder / "hold").exists():
+            time.sleep(0.01)
+    return sweep_part(jobs, task)
 
 
 def interrupt_then_wait(shared: threading.Event, task: int) -> bool:

@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from grodtd.domain.errors import ComputeError, ConfigError
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
 from grodtd.strategies.s1_trend import S1_TREND
-from tests.compute_functions import die_where_told, plus
+from tests.compute_functions import die_where_told, plus, sweep_part_once_let_go
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is an optional extra"),
@@ -54,8 +56,22 @@ def workers_of(node: Any) -> list[int]:
     return [int(pid) for file in Path(f"/proc/{daemon}/task").glob("*/children") for pid in file.read_text().split()]
 
 
+def lose_at_work(cluster: Any, node: Any, folder: Path) -> None:
+    """Take a node away while a task is at work on it, as a machine that loses its power."""
+    deadline = time.monotonic() + 60
+    try:
+        while not any((folder / str(pid)).exists() for pid in workers_of(node)):
+            assert time.monotonic() < deadline, "no task came to the node"
+            time.sleep(0.01)
+        for pid in workers_of(node):
+            os.kill(pid, signal.SIGKILL)
+        cluster.remove_node(node, allow_graceful=False)
+    finally:
+        (folder / "hold").unlink()
+
+
 def test_a_sweep_that_loses_a_node_is_the_local_one_bit_for_bit(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     import ray
 
@@ -86,14 +102,15 @@ def test_a_sweep_that_loses_a_node_is_the_local_one_bit_for_bit(
     with RayCompute(cluster.address) as cluster_compute:
         assert cluster_compute.workers == 2
         again = SweepJob(job.market, S1_TREND, account)
-        assert len(list(cluster_compute.map(sweep_part, [again], tasks[:3]))) == 3
-        for number, (_, part) in enumerate(cluster_compute.map(sweep_part, [job], tasks)):
+        assert len(list(cluster_compute.map(sweep_part_once_let_go, ([again], tmp_path), tasks[:3]))) == 3
+        losing = threading.Thread(target=lose_at_work, args=(cluster, nodes[0], tmp_path))
+        results = cluster_compute.map(sweep_part_once_let_go, ([job], tmp_path), tasks)
+        for number, (_, part) in enumerate(results):
             parts.append(part)
             if number == 9:
-                # As a machine that loses its power: the task at work goes with it.
-                for pid in workers_of(nodes[0]):
-                    os.kill(pid, signal.SIGKILL)
-                cluster.remove_node(nodes[0], allow_graceful=False)
+                (tmp_path / "hold").touch()
+                losing.start()
+        losing.join()
         assert cluster_compute.restarted >= 1
     assert len(parts) == len(local) == 40
     found, expected = joined(job, combinations, parts), joined(job, combinations, local)
