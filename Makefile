@@ -11,6 +11,8 @@ PIP = $(PIP_ENV) $(BIN)/python -m pip
 PEERS := benchmarks/.venv
 TOOLS := .tools
 DEMO_HOME := data/demo
+# Some tests wait for processes they started: one worker more than there are processors.
+WORKERS = $(shell echo $$(($$(nproc) + 1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-docker check ci coverage images mutation performance security trend bench bench-quick bench-counters tools lock clean
@@ -46,7 +48,7 @@ demo: setup  ## synthetic bars with known regimes -> backtest -> HTML report
 
 test: $(VENV)/.dev  ## every test this machine can run; what it cannot is reported as skipped (MARKS=... chooses)
 	@mkdir -p build/ci
-	@$(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest -n 2 --junitxml=build/ci/$(or $(JUNIT),junit.xml) $(if $(MARKS),-m "$(MARKS)") $(if $(HYPOTHESIS_PROFILE),--hypothesis-profile=$(HYPOTHESIS_PROFILE))
+	@$(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest -n $(WORKERS) --dist worksteal --junitxml=build/ci/$(or $(JUNIT),junit.xml) $(if $(MARKS),-m "$(MARKS)") $(if $(HYPOTHESIS_PROFILE),--hypothesis-profile=$(HYPOTHESIS_PROFILE))
 
 test-docker: $(VENV)/.dev $(TOOLS)/.made  ## images and the whole stack on a Docker engine; skipped, and said so, without one
 	@scripts/test-docker.sh || [ $$? -eq 77 ]

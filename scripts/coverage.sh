@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 py=.venv/bin/python
 compgen -G '.coverage.*' >/dev/null || { echo "there is no measured run; make test COVERAGE=1 first" >&2; exit 1; }
-NUMBA_DISABLE_JIT=1 "$py" -m coverage run -m pytest -q -n 2 -m "not slow and not browser and not postgres" \
+NUMBA_DISABLE_JIT=1 "$py" -m coverage run -m pytest -q -n "$(nproc)" --dist worksteal -m "not slow and not browser and not postgres" \
   tests/unit tests/properties tests/parity tests/oracle
 "$py" -m coverage combine --quiet
 mkdir -p build/ci
