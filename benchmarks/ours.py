@@ -7,8 +7,6 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -187,56 +185,27 @@ def memory(case: str, home: str) -> Answer:
 
 
 def optimizer(name: str) -> Answer:
-    """Ask for trials and tell what they were worth, without evaluating any; of that what is spent inside optuna."""
+    """Ask for trials and tell what they were worth, without evaluating any; nsga2 is told two objectives."""
     from grodtd.optimize.search import optimizer as made  # noqa: PLC0415
     from grodtd.optimize.space import Space  # noqa: PLC0415
     from grodtd.workflows.optimize import BATCH_TRIALS  # noqa: PLC0415
 
     space = {"ema_bars": {"int": [5, 200]}, "atr_bars": {"int": [5, 50]}}
     space |= {"stop_atr": {"float": [0.5, 6.0]}, "reward_risk": {"float": [0.5, 3.0]}}  # type: ignore[dict-item]
-    rng, n = np.random.default_rng(SEED), 4 * BATCH_TRIALS
-    search = made(name, Space.parse(space, S1_TREND), seed=SEED, n_trials=n)
+    rng, n, n_objectives = np.random.default_rng(SEED), 4 * BATCH_TRIALS, 2 if name == "nsga2" else 1
+    search = made(name, Space.parse(space, S1_TREND), seed=SEED, n_trials=n, n_objectives=n_objectives)
 
     def work() -> int:
         asked = 0
         while trials := search.ask(BATCH_TRIALS):
-            search.tell([t.number for t in trials], rng.random((len(trials), 1)))
+            search.tell([t.number for t in trials], rng.random((len(trials), n_objectives)))
             asked += len(trials)
             if asked >= n:
                 break
         return asked
 
-    with _inside_optuna() as spent:
-        asked, times = timed(work)
-    return times | {"n": asked, "batch": BATCH_TRIALS, "optuna_s": sum(spent)}
-
-
-@contextmanager
-def _inside_optuna() -> Iterator[list[float]]:
-    """Collect the processor time of every call of a study of optuna's."""
-    import optuna  # noqa: PLC0415
-
-    spent: list[float] = []
-    study = optuna.study.Study
-    before = {name: getattr(study, name) for name in ("ask", "tell")}
-
-    def clocked(call: Any) -> Any:  # Any: optuna's own
-        def run(*given: Any, **named: Any) -> Any:  # Any: optuna's own
-            start = time.process_time()
-            try:
-                return call(*given, **named)
-            finally:
-                spent.append(time.process_time() - start)
-
-        return run
-
-    for name, call in before.items():
-        setattr(study, name, clocked(call))
-    try:
-        yield spent
-    finally:
-        for name, call in before.items():
-            setattr(study, name, call)
+    asked, times = timed(work)
+    return times | {"n": asked, "batch": BATCH_TRIALS}
 
 
 DOES = {

@@ -509,11 +509,8 @@ def optimizers(bench: Bench) -> None:
         if "error" in found:
             bench.skipped(label, found["error"], goal)
             continue
-        note = f"{found['n']} trials in batches of {found['batch']}" + (
-            ", the default optimizer" if name == "tpe" else ""
-        )
-        share = found["optuna_s"] / found["cpu_s"]
-        note += f"; {share:.0%} of it inside optuna" if share > 0 else ""
+        note = f"{found['n']} trials in batches of {found['batch']}"
+        note += {"tpe": ", the default optimizer", "nsga2": ", two objectives"}.get(name, "")
         cost = 1e3 * found["seconds"] / found["n"]
         bench.row(label, unit="ms", ours=cost, spread=found["spread"], goal=goal, note=note)
 

@@ -56,7 +56,7 @@ _MACHINE_CODE_MOST_BYTES: Final = 2_000_000_000
 # What optional packages are for, and the extra that brings them.
 _OPTIONAL: Final = {
     "vectorbt": ("research", "`--engine vectorbt`, `Result.to_vectorbt`"),
-    "optuna": ("research", "optimizer nsga2, importances, `grodt optimize export`"),
+    "optuna": ("research", "importances, `grodt optimize export`"),
     "cmaes": ("research", "optimizer cmaes"),
     "scipy": ("research", "optimizer sobol"),
     "salib": ("research", "the sensitivity of a search's report"),

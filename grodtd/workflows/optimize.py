@@ -32,7 +32,8 @@ from grodtd.domain.run import Metric
 from grodtd.domain.strategy import Strategy
 from grodtd.domain.sweep import SweepResult
 from grodtd.domain.trials import Study, TrialBatch, canonical, setup_hash
-from grodtd.optimize.search import LEARNING, Requirement, Trial, optimizer, pareto_front
+from grodtd.optimize.pareto import pareto_front
+from grodtd.optimize.search import LEARNING, Requirement, Trial, optimizer
 from grodtd.optimize.space import Categorical, Dimension, Int, Space
 from grodtd.optimize.stability import Plateau, on_grid, plateau, sobol_indices
 from grodtd.performance.summary import metric_table

@@ -218,7 +218,6 @@ def test_each_use_of_the_hold_out_is_logged(home: Path) -> None:
 
 
 def test_several_objectives_make_a_front(home: Path) -> None:
-    pytest.importorskip("optuna", reason="an optional extra")
     found = search(
         home,
         "--optimizer",
