@@ -19,6 +19,7 @@ import argparse
 import ctypes
 import json
 import os
+import platform
 import re
 import shutil
 import statistics
@@ -80,6 +81,9 @@ def main() -> int:
     if given.child:
         _child(given.child, given.rounds)
         return 0
+    if platform.machine() != "x86_64":
+        print(f"SKIPPED the counters: made for x86-64 processors, this is {platform.machine()}")
+        return SKIPPED
     missing = [name for name in ("valgrind", "cc") if not shutil.which(name)]
     if missing:
         print(f"SKIPPED the counters: {' and '.join(missing)} not found (Debian: valgrind gcc libc6-dev)")
