@@ -139,7 +139,8 @@ def measure(tree: Path, rounds: int) -> dict[str, Any]:
     if timed["trades"] != counted["trades"]:
         raise RuntimeError(f"the two runs differ in their trades: {timed['trades']} and {counted['trades']}")
     rows = [_row(key, value, timed, counts[key]) for key, value in timed["ms"].items()]
-    return {"ghz": timed["ghz"], "trades": timed["trades"], "rows": rows}
+    found = {name: timed[name] for name in ("ghz", "trades", "bars_x_combinations")}
+    return found | {"rows": rows}
 
 
 def _row(key: str, ms: float, timed: dict[str, Any], events: dict[str, int]) -> dict[str, Any]:
@@ -232,6 +233,7 @@ def _child(kind: str, rounds: int) -> None:
 
     sweep._Sweep.__init__ = with_metered_methods  # type: ignore[assignment,method-assign]  # only here, only for this process
     trades: dict[str, list[int]] = {}
+    bars: dict[str, int] = {}
     ms: dict[str, float] = {}
     for case in CASES:
         market, combinations = market_of(cases[case].n_bars), cases[case].combinations()
@@ -247,6 +249,7 @@ def _child(kind: str, rounds: int) -> None:
 
         prefix = "warm up"
         trades[case] = [whole(), by_naive()]
+        bars[case] = len(market.bars) * len(combinations)
         prefix = case
         if isinstance(meter, _Clock):
             meter.turn()
@@ -274,7 +277,8 @@ def _child(kind: str, rounds: int) -> None:
             with meter.phase(f"{case}: {NAIVE}"):
                 by_naive()
             shim.counting(0)
-    print(json.dumps({"ghz": shim.ghz(), "trades": trades, "ms": ms, "naive_scale": scale}))
+    found = {"ghz": shim.ghz(), "trades": trades, "bars_x_combinations": bars, "ms": ms, "naive_scale": scale}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

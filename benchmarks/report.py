@@ -181,13 +181,11 @@ there than in the rows above, where the compiler may use AVX-512.
 
 {tables}
 
-The naive loop is bound by branches that nobody can predict: a wrong guess every 16 bars (dense: 10), at 16 cycles
-each 40 to 50 % of its time. Trades played in three passes have little of that left: half a wrong guess a trade (dense:
-a sixth), a tenth of their time. A trade takes 75 cycles (dense: 34) for 170 instructions (100) at 2.3 a cycle (3.0),
-and brings 8 lines (4) to the first cache, nearly all of them highs and lows that the search for its end has to read:
-it waits for the second cache more than it computes. Main memory is no limit: next to nothing misses the last cache.
-Shared work is half of the sparse sweep, and waits too: indicators for their own last value, numpy for the next of many
-small arrays.
+The naive loop is bound by branches that nobody can predict: at some 16 cycles each, wrong guesses are 40 to 50 % of its
+time. Trades played in three passes have few of them left, a tenth of their time; what they bring to the first cache
+are nearly all highs and lows that the search for their end has to read. So they wait for the second cache more than
+they compute. Main memory is no limit: next to nothing misses the last cache. Shared work is half of the sparse sweep.
+Indicators, four side by side, keep the core busy; the rest is numpy over many small arrays, which waits.
 """
 
 
@@ -210,6 +208,14 @@ def _counters(found: Row) -> str:
             for row in (*phases, {"phase": "**the sweep**"} | whole, at[case, "naive loop"])
         ]
         tables.append("\n".join(rows))
+        played, naive = at[case, "screen and trades"], at[case, "naive loop"]
+        n = found["trades"][case][0]
+        tables.append(
+            f"A trade of {case}: {played['cycles'] / n:.0f} cycles, {played['instructions'] / n:.0f} instructions,"
+            f" {played['l1_misses'] / n:.1f} lines brought to the first cache, {played['mispredictions'] / n:.2f} wrong"
+            f" guesses. The naive loop guesses wrong at every"
+            f" {found['bars_x_combinations'][case] / naive['mispredictions']:.1f} bars."
+        )
     return _COUNTERS.format(ghz=found["ghz"], tables="\n\n".join(tables))
 
 

@@ -280,7 +280,7 @@ class _Sweep:
         return bool(((self.bars.volume[last] <= 0) | (self.market.is_thin[last] != 0)).any())
 
     def _feature(self, indicator: Indicator, group: int) -> FloatArray:
-        """Return an indicator's values, computed together with like ones that the next groups will ask for."""
+        """Return an indicator's values, computed together with others that this and the next groups will ask for."""
         with self._lock:
             found = self._features.get(indicator)
             batch: list[Indicator] = []
@@ -313,11 +313,10 @@ class _Sweep:
         # Unlike ones only at the start, when all are missing: a loop is compiled for each list of kinds.
         batch = [indicator] if self._features else list(dict.fromkeys(self._indicators[group]))
         for coming in self._indicators[group + 1 : group + TOGETHER]:
-            batch += [
-                other
-                for other in coming
-                if other not in batch and other not in self._features and any(is_alike(one, other) for one in batch)
-            ]
+            for other in coming:
+                is_new = other not in batch and other not in self._features
+                if is_new and any(is_alike(one, other) for one in batch):
+                    batch.append(other)
         return sorted(batch[:TOGETHER], key=lambda one: one.update.__name__)
 
     def _side(self, features: list[FloatArray], indicators: list[Indicator], params: tuple[Any, ...]) -> SideArray:

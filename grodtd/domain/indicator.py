@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from grodtd.domain.bars import Bar, Bars, FloatArray
-from grodtd.domain.kernel import kernel, kernel_from_source
+from grodtd.domain.kernel import kernel, kernel_from_source, source_of
 
 MAX_FILLED_GAP_BARS: Final = 5
 SEED_WEIGHT: Final = 1e-4
@@ -152,7 +152,7 @@ def _loop_over(updates: tuple[Update, ...]) -> Any:  # Any: numba dispatchers ha
     """Return the loop over bars of indicators side by side."""
     places = range(len(updates))
     # numba tells functions of one file apart by name and bytecode, and which updates are called is in neither.
-    kinds = "\0".join(f"{update.__module__}.{update.__qualname__}" for update in updates)
+    kinds = "\0".join(f"{update.__module__}.{update.__qualname__} {source_of(update)}" for update in updates)
     name = f"values_{hashlib.sha256(kinds.encode()).hexdigest()[:16]}"
     source = _LOOP.format(
         name=name,

@@ -86,16 +86,36 @@ class _Cache(FunctionCache):
             return self._load_overload(sig, target_context)
 
 
+def _is_ours(function: Callable[..., Any]) -> bool:
+    return function.__module__.partition(".")[0] == PACKAGE.name
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """Return what tells a function of a user's from what it was before an edit, of a helper beside it too.
+
+    Empty for functions of this package, whose machine code lies in a folder named after the whole of it; the name of a
+    user's module that is named after its content; else a hash of the file and of those beside it.
+    """
+    original = getattr(function, "py_func", function)
+    if _is_ours(original):
+        return ""
+    if original.__module__.startswith(OWN_MODULE):
+        return str(original.__module__)
+    digest = hashlib.sha256()
+    for beside in sorted(Path(inspect.getfile(original)).parent.glob("*.py")):
+        digest.update(beside.name.encode() + b"\0" + beside.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def kernel(function: F) -> F:
     """Compile `function` with numba; plain Python when NUMBA_DISABLE_JIT is set.
 
     No fastmath: sums keep their order, so compiled and interpreted results are the same bits for + - x / and
     square root. Division by zero gives inf or nan as in numpy; kernels guard their divisions.
     """
-    own = function.__module__ if function.__module__.startswith(OWN_MODULE) else ""
-    is_ours = function.__module__.partition(".")[0] == PACKAGE.name and not JIT_DISABLED
+    is_ours = _is_ours(function) and not JIT_DISABLED
     with _DECORATING:
-        numba_config.CACHE_DIR = str(MACHINE_CODE / own)  # type: ignore[attr-defined]  # numba fills it at run time
+        numba_config.CACHE_DIR = str(MACHINE_CODE / source_of(function))  # type: ignore[attr-defined]  # numba fills it at run time
         try:
             compiled = numba.njit(cache=not is_ours, nogil=True, error_model="numpy")(function)
             if is_ours:

@@ -8,6 +8,10 @@ import numpy.typing as npt
 from grodtd.domain.bars import FloatArray
 
 
+def _is_defined(objectives: FloatArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(~np.isnan(objectives).any(axis=1), dtype=np.bool_)
+
+
 def pareto_front(objectives: FloatArray) -> npt.NDArray[np.bool_]:
     """Return which rows no other row beats: at least as good in all objectives and better in one.
 
@@ -16,7 +20,7 @@ def pareto_front(objectives: FloatArray) -> npt.NDArray[np.bool_]:
     objectives : float64 array, shape (n, n_objectives)
         Larger is better; a row with nan is never on the front.
     """
-    is_defined = np.asarray(~np.isnan(objectives).any(axis=1), dtype=np.bool_)
+    is_defined = _is_defined(objectives)
     front: npt.NDArray[np.bool_] = is_defined.copy()
     for row in np.flatnonzero(is_defined):
         others = objectives[front]
@@ -37,10 +41,12 @@ def fronts(objectives: FloatArray) -> npt.NDArray[np.int64]:
     Deb, Pratap, Agarwal and Meyarivan, "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
     Transactions on Evolutionary Computation 6 (2002), III.A.
     """
-    is_defined = np.asarray(~np.isnan(objectives).any(axis=1), dtype=np.bool_)
+    is_defined = _is_defined(objectives)
     rows = objectives[is_defined]
-    one, other = rows[:, None], rows[None]
-    beats = np.asarray((one >= other).all(axis=2) & (one > other).any(axis=2), dtype=np.bool_)
+    is_as_good = np.ones((len(rows), len(rows)), dtype=np.bool_)
+    for column in rows.T:
+        is_as_good &= column[:, None] >= column
+    beats = is_as_good & ~is_as_good.T
     beaten_by = beats.sum(axis=0)
     found = np.full(len(rows), -1, dtype=np.int64)
     number = 0
@@ -79,8 +85,7 @@ def best_first(objectives: FloatArray) -> npt.NDArray[np.intp]:
     """Return the rows in NSGA-II's order: front after front, in each the least crowded first."""
     number = fronts(objectives)
     distance = np.zeros(len(objectives))
-    is_defined = np.asarray(~np.isnan(objectives).any(axis=1), dtype=np.bool_)
-    for front in np.unique(number[is_defined]):
-        rows = np.flatnonzero((number == front) & is_defined)
+    for front in np.unique(number[_is_defined(objectives)]):
+        rows = np.flatnonzero(number == front)
         distance[rows] = crowding(objectives[rows])
     return np.lexsort((-distance, number))

@@ -429,8 +429,8 @@ class _Nsga2:
         return found
 
     def tell(self, numbers: Sequence[int], objectives: FloatArray) -> None:
-        self._points = np.vstack([self._points, *(self._open.pop(number) for number in numbers)])
-        self._worth = np.vstack([self._worth, objectives])
+        self._points = np.vstack([self._points, *(self._open.pop(number) for number in sorted(numbers))])
+        self._worth = np.vstack([self._worth, objectives[np.argsort(numbers)]])
 
     def _bred(self, n: int) -> FloatArray:
         """Return n children as points of the unit cube."""

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ def cluster() -> Iterator[Any]:
 def workers_of(node: Any) -> list[int]:
     """Return the processes that the node's daemon has started."""
     daemon = node.all_processes["raylet"][0].process.pid
-    return [int(pid) for file in Path(f"/proc/{daemon}/task").glob("*/children") for pid in file.read_text().split()]
+    found: list[int] = []
+    for file in Path(f"/proc/{daemon}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += map(int, file.read_text().split())
+    return found
 
 
 def lose_at_work(cluster: Any, node: Any, folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,10 +104,38 @@ def test_a_base_that_is_not_there_is_skipped_and_said(capsys: pytest.CaptureFixt
     assert "SKIPPED performance: there is no commit no-such-commit here" in capsys.readouterr().out
 
 
-def test_instructions_are_not_counted_without_valgrind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(performance.NotCountedError, match=r"^valgrind and cc not found \(Debian: valgrind gcc"):
-        performance.instructions(tmp_path)
+@pytest.mark.parametrize(("required", "stopped"), [("", []), ("1", ["instructions must be counted here: no valgrind"])])
+def test_instructions_are_skipped_without_valgrind_unless_required(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    required: str,
+    stopped: list[str],
+) -> None:
+    done = subprocess.CompletedProcess([], 77, "SKIPPED the counters: no valgrind\n", "")
+    monkeypatch.setattr(performance.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setenv("GRODT_REQUIRE_INSTRUCTIONS", required)
+    found: dict[str, Any] = {"base": "0123456789", "ratios": {}, "stopped": []}
+    performance.compare_instructions(tmp_path, found)
+    assert found["stopped"] == stopped
+    assert "SKIPPED instruction counts: no valgrind" in capsys.readouterr().out
+
+
+def test_a_tree_whose_instructions_cannot_be_counted_is_stopped_and_a_base_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = subprocess.CompletedProcess([], 1, "", "Traceback\nAttributeError: _play\n")
+    whole = subprocess.CompletedProcess(
+        [], 0, json.dumps({"rows": [{"case": "a", "phase": "p", "instructions": 1}]}), ""
+    )
+    answers: list[Any] = [broken, whole, broken]
+    monkeypatch.setattr(performance.subprocess, "run", lambda *_, **__: answers.pop(0))
+    found: dict[str, Any] = {"base": "0123456789", "ratios": {}, "stopped": []}
+    performance.compare_instructions(tmp_path, found)
+    assert found["stopped"] == ["instructions of this tree cannot be counted: AttributeError: _play"]
+    performance.compare_instructions(tmp_path, found)
+    assert len(found["stopped"]) == 1
+    assert "SKIPPED instruction counts: the base's sweeps cannot be run: AttributeError" in capsys.readouterr().out
 
 
 def test_instructions_of_a_sweep_are_those_of_its_phases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -54,3 +58,25 @@ def test_each_has_the_values_of_its_stream(indicators: list[Indicator]) -> None:
 def test_one_to_as_many_as_there_are_places(indicators: list[Indicator]) -> None:
     with pytest.raises(ValueError, match=f"one to {TOGETHER} indicators are needed"):
         values_together(indicators, bars_with_gaps())
+
+
+def test_an_edited_indicator_of_the_users_is_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # both files of the size and second of those before
+    bars = bars_with_gaps()
+    for factor in (2.0, 3.0):
+        (tmp_path / "factor_of_mine.py").write_text(f"FACTOR = {factor}\n")
+        (tmp_path / "indicators_of_mine.py").write_text(
+            "from factor_of_mine import FACTOR\n"
+            "from grodtd.domain.indicator import Indicator\n"
+            "from grodtd.domain.kernel import kernel\n\n\n"
+            "@kernel\ndef _times(state, bar):\n    return FACTOR * bar.close\n\n\n"
+            "TIMES = Indicator('times', _times, (0.0,), warmup_bars=1)\n"
+        )
+        importlib.invalidate_caches()
+        for name in ("factor_of_mine", "indicators_of_mine"):
+            sys.modules.pop(name, None)
+        times = importlib.import_module("indicators_of_mine").TIMES
+        # Filed under the file of the first, which was not edited.
+        np.testing.assert_array_equal(values_together([ema(9), times], bars)[1], factor * bars.close)
+        np.testing.assert_array_equal(times.values(bars), factor * bars.close)

@@ -14,7 +14,7 @@ from grodtd.optimize.pareto import best_first, crowding, fronts, pareto_front
 ROWS = arrays(np.float64, (12, 2), elements=st.sampled_from([0.0, 1.0, 2.0, np.nan]))
 
 
-@given(arrays(np.float64, (12, 2), elements=st.sampled_from([0.0, 1.0, 2.0, np.nan])))
+@given(ROWS)
 def test_the_front_is_what_no_row_beats(values: FloatArray) -> None:
     found = pareto_front(values)
     for i, row in enumerate(values):
