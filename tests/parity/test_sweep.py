@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,13 @@ import pytest
 from grodtd.adapters.market_data.synthetic import synthetic_bars
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.backtest.sweep import fields_read, run_sweep, why_engine
-from grodtd.domain.bars import COLUMNS, Bars
+from grodtd.domain.bars import COLUMNS, Bar, Bars
 from grodtd.domain.errors import DataError, StrategyError
 from grodtd.domain.kernel import JIT_DISABLED
 from grodtd.domain.market import Account, Costs, Instrument, Limits, Rules, Sizing
-from grodtd.domain.strategy import Strategy, rule
+from grodtd.domain.strategy import Bracket, Strategy, levels, rule
 from grodtd.execution.fills import funding_by_bar
+from grodtd.indicators.averages import ema
 from grodtd.performance.returns import daily_equity
 from grodtd.performance.risk import max_drawdown
 from grodtd.performance.summary import metric_table
@@ -192,6 +193,43 @@ def test_perpetual_with_funding(real_data: Path) -> None:
     for name in ("s1_trend", "s2_reversion", "s3_breakout"):
         market = Market(bars, funding=funding)
         assert assert_equal(market, STRATEGIES[name], combinations(name, 10, seed=7), account) == 10
+
+
+class TwoParams(NamedTuple):
+    fast: int = 5
+    slow: int = 20
+
+
+class TwoRow(NamedTuple):
+    fast: float
+    slow: float
+
+
+@rule
+def above(bar: Bar, f: TwoRow, p: TwoParams) -> int:
+    return 1 if f.fast > f.slow else 0
+
+
+@rule
+def no_levels(f: TwoRow, p: TwoParams) -> Bracket:
+    return levels()
+
+
+def test_two_features_of_a_combination_may_be_the_same() -> None:
+    two = Strategy(
+        name="two_averages",
+        description="Long while one average is above another.",
+        params=TwoParams,
+        row=TwoRow,
+        features=lambda p: {"fast": ema(p.fast), "slow": ema(p.slow)},
+        decide=above,
+        bracket=no_levels,
+        roles={"fast": "feature", "slow": "feature"},
+    )
+    # Computed together with those of the first combination, whose averages differ.
+    combos = [two.check_params({"fast": fast, "slow": slow}) for fast, slow in ((5, 20), (7, 7), (7, 30), (9, 9))]
+    market = Market(synthetic_bars("G1", N_BARS, seed=2)[0])
+    assert assert_equal(market, two, combos, ACCOUNTS["plain"]) == len(combos)
 
 
 @compiled_only
