@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_verify_says_no_when_the_stored_hash_is_another(home: Path) -> None:
 
     run_id = run_json(home, "--param", "ema_bars=33")["run_id"]
     true_hash = json.loads(grodt("runs", "show", run_id, "--json", home=home).stdout)["manifest"]["result_hash"]
-    with sqlite3.connect(home / "grodt.db") as database:
+    with closing(sqlite3.connect(home / "grodt.db")) as database, database:
         tables = [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")]
         changed = 0
         for table in tables:

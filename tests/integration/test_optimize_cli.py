@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def test_one_seed_twice_is_one_search_and_two_seeds_are_two(home: Path) -> None:
 
 
 def batches_of(home: Path, study: str) -> list[int]:
-    with sqlite3.connect(home / "grodt.db") as database:
+    with closing(sqlite3.connect(home / "grodt.db")) as database:
         rows = database.execute("select n_trials from trial_batches where study_id = ? order by number", (study,))
         return [int(n) for (n,) in rows]
 
@@ -129,7 +129,7 @@ def newest(home: Path) -> dict[str, Any]:
 
 
 def trials_in(home: Path) -> int:
-    with sqlite3.connect(home / "grodt.db") as database:
+    with closing(sqlite3.connect(home / "grodt.db")) as database:
         if not database.execute("select 1 from sqlite_master where name = 'trial_batches'").fetchone():
             return 0  # nothing was searched yet
         return int(database.execute("select coalesce(sum(n_trials), 0) from trial_batches").fetchone()[0])
@@ -267,7 +267,7 @@ def test_an_edited_trial_is_found(home: Path, tmp_path: Path) -> None:
     made = grodt("data", "synth", "G1", "--bars", "20000", "--seed", "3", home=own)
     assert made.returncode == 0
     search(own, "--optimizer", "grid")
-    with sqlite3.connect(own / "grodt.db") as database:
+    with closing(sqlite3.connect(own / "grodt.db")) as database, database:
         database.execute(
             'update trials set results = replace(results, \'"reason":""\', \'"reason":"x"\') where number = 5'
         )

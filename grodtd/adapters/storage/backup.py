@@ -285,12 +285,13 @@ def _copy_sqlite(source: Path, target: Path) -> None:
     if not source.is_file():
         raise StorageError(f"there is no database file {source}; the first stored run makes it")
     try:
-        with sqlite3.connect(source.resolve().as_uri() + "?mode=ro", uri=True) as one, sqlite3.connect(target) as other:
+        with (
+            closing(sqlite3.connect(source.resolve().as_uri() + "?mode=ro", uri=True)) as one,
+            closing(sqlite3.connect(target)) as other,
+        ):
             one.backup(other)
             other.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
             verdict = other.execute("PRAGMA integrity_check").fetchone()[0]
-        one.close()
-        other.close()
     except sqlite3.Error as error:
         raise StorageError(f"{source} cannot be copied: {error}") from error
     if verdict != "ok":

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -253,23 +254,20 @@ def test_a_database_of_another_schema(tmp_path: Path) -> None:
     run_id = stored(home, 1)[0]
     assert [run_id in one.found for one in findings("database", "ok")] == [False, True]
     for revision, mend in (("0003", "grodt runs migrate"), ("9999", "update grodt")):
-        with sqlite3.connect(home / "grodt.db") as connection:
+        with closing(sqlite3.connect(home / "grodt.db")) as connection, connection:
             connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        connection.close()
         found = the("database", "fail")
         assert f"its schema is {revision}, this program works with {REVISIONS[-1]}" in found.found
         assert mend in found.mend
-    with sqlite3.connect(home / "grodt.db") as connection:
+    with closing(sqlite3.connect(home / "grodt.db")) as connection, connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
-    connection.close()
 
 
 def test_a_manifest_that_does_not_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     run_id = stored(home, 1)[0]
-    with sqlite3.connect(home / "grodt.db") as connection:
+    with closing(sqlite3.connect(home / "grodt.db")) as connection, connection:
         connection.execute("UPDATE manifests SET manifest = json_set(manifest, '$.colour', 'red')")
-    connection.close()
     assert f"the manifest of run {run_id} does not fit this program" in the("database", "fail").found
 
 
