@@ -664,8 +664,9 @@ def _optuna_study(
     search = found.study.spec["search"]
     space = Space.parse(search["space"], resolve_strategy(search["request"]["strategy"]), search["constraints"])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kept = optuna.storages.RDBStorage(storage) if storage else None
     study = optuna.create_study(
-        storage=storage, study_name=found.study.study_id, directions=["maximize"] * len(objectives)
+        storage=kept, study_name=found.study.study_id, directions=["maximize"] * len(objectives)
     )
     state = optuna.trial.TrialState
     ranges = {name: _as_distribution(d) for name, d in space.dimensions.items()}
@@ -688,6 +689,9 @@ def _optuna_study(
             )
         )
     study.add_trials(trials)
+    if kept is not None:
+        kept.remove_session()
+        kept.engine.dispose()
     return study
 
 

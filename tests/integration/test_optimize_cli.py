@@ -286,10 +286,13 @@ def test_sensitivity_and_optuna_read_a_study(home: Path, tmp_path: Path) -> None
     file = tmp_path / "study.db"
     done = grodt("optimize", "export", found["study"], str(file), home=home)
     assert done.returncode == 0, done.stderr
-    study = optuna.load_study(study_name=found["study"], storage=f"sqlite:///{file}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    study = optuna.load_study(study_name=found["study"], storage=storage)
     assert len(study.trials) == 42
     assert study.best_value == found["best"]["objectives"]["sharpe"]
     assert study.best_params == {name: found["best"]["params"][name] for name in ("ema_bars", "stop_atr")}
+    storage.remove_session()
+    storage.engine.dispose()
     assert grodt("optimize", "export", found["study"], str(file), home=home).returncode == 2
 
 
