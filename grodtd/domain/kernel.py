@@ -101,10 +101,15 @@ def source_of(function: Callable[..., Any]) -> str:
         return ""
     if original.__module__.startswith(OWN_MODULE):
         return str(original.__module__)
+    return hash_beside(Path(inspect.getfile(original)))[:16]
+
+
+def hash_beside(file: Path) -> str:
+    """Return a hash of all Python files in a file's folder: any of them may be its helper."""
     digest = hashlib.sha256()
-    for beside in sorted(Path(inspect.getfile(original)).parent.glob("*.py")):
+    for beside in sorted(file.parent.glob("*.py")):
         digest.update(beside.name.encode() + b"\0" + beside.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def kernel(function: F) -> F:

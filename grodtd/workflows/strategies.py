@@ -19,7 +19,7 @@ from grodtd.adapters.market_data.synthetic import synthetic_bars
 from grodtd.backtest.engine import Market, run_backtest
 from grodtd.domain.bars import COLUMNS, Bar, Bars
 from grodtd.domain.errors import GrodtError, StrategyError
-from grodtd.domain.kernel import OWN_MODULE
+from grodtd.domain.kernel import OWN_MODULE, hash_beside
 from grodtd.domain.market import Account, Costs, Instrument, Sizing
 from grodtd.domain.strategy import DecisionStream, Strategy, location
 from grodtd.strategies.registry import strategy_named
@@ -64,10 +64,8 @@ def strategy_from_file(file: Path, name: str = "") -> Strategy:
 
 def _module(file: Path) -> ModuleType:
     """Run a user's file as a module of its own, named after its content: an edited file is another module."""
-    digest = hashlib.sha256(str(file).encode())
-    # Python files beside it may be its helpers: machine code of an older helper must not be used again.
-    for beside in sorted(file.parent.glob("*.py")):
-        digest.update(beside.name.encode() + b"\0" + beside.read_bytes())
+    # With the files beside it: machine code of an older helper must not be used again.
+    digest = hashlib.sha256(f"{file}\0{hash_beside(file)}".encode())
     stem = re.sub(r"[^A-Za-z0-9_]", "_", file.stem)
     name = f"{OWN_MODULE}{digest.hexdigest()[:16]}_{stem}"
     if name in sys.modules:
